@@ -1,0 +1,51 @@
+# Everything a person or CI does here. Each target sets up what it needs.
+PYTHON ?= python3
+PORT ?= 8080
+BIN := .venv/bin
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := run
+
+.PHONY: setup run test lint bench lock nightly clean
+
+setup: .venv/.installed
+	@:
+
+# Two stamps: a new lock reinstalls everything, a new pyproject.toml only the project itself.
+.venv/.locked: requirements.lock .ci/setup
+	@PYTHON="$(PYTHON)" .ci/setup
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: setup
+	@exec $(BIN)/weir serve --port $(PORT)
+
+# The tools' own output comes first and pytest's closing line last.
+test: setup
+	@.ci/system-deps test
+	@$(MAKE) lint
+	@$(BIN)/python -m pytest
+
+nightly: setup
+	@.ci/system-deps test
+	@$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=1800
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	@.ci/system-deps bench
+	@$(BIN)/python bench/run.py
+
+# Keeps pins that still fit; 'make lock UPGRADE=--upgrade' takes the newest.
+lock: setup
+	@.ci/lock.sh $(UPGRADE)
+
+# The ledger in data/ is not a cache and stays.
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

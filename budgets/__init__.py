@@ -1,0 +1,1 @@
+"""Money: nano-dollars, token usage, prices, scopes and the ledger. The ground floor."""

@@ -1,0 +1,173 @@
+"""Budgets and prices as a person writes them in config.toml, checked and made exact.
+
+Prices are dollars for a million tokens, budgets are dollars; both are read as exact decimals. Each
+section turns into the plain value the ledger and the price card work with.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from difflib import get_close_matches
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from budgets.money import nano_from_usd, pico_rate_from_usd_per_million
+from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
+from budgets.scopes import Budget, ScopeKind, Window
+
+TEAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
+WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
+"""Workflows and runs belong to a team, as `TEAM/NAME`; so a team's name has no slash."""
+
+CONFIG_NAMES: Mapping[str, str] = {"input": "fresh"}
+"""Where a price's name in config.toml differs from its token class."""
+
+PicoRate = Annotated[int, BeforeValidator(pico_rate_from_usd_per_million)]
+
+
+class Section(BaseModel):
+    """A table of config.toml: unknown keys are errors and nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChangedRates(Section):
+    """Rates that differ above a context size; a class left out keeps its rate from below."""
+
+    input: PicoRate | None = None
+    cached: PicoRate | None = None
+    cache_write: PicoRate | None = None
+    audio_input: PicoRate | None = None
+    output: PicoRate | None = None
+    reasoning: PicoRate | None = None
+    audio_output: PicoRate | None = None
+
+    def pico(self) -> dict[str, int]:
+        """Pico-USD for each token, by token class."""
+        given = ((name, getattr(self, name)) for name in ChangedRates.model_fields)
+        return {CONFIG_NAMES.get(name, name): rate for name, rate in given if rate is not None}
+
+
+class PriceSection(ChangedRates):
+    """One price: `input` and `output` are needed, the rest falls back to them."""
+
+    input: PicoRate
+    output: PicoRate
+    above: dict[Annotated[int, Field(gt=0)], ChangedRates] = {}
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing this price names costs anything."""
+        tiers = [self.pico(), *(changed.pico() for changed in self.above.values())]
+        return not any(rate for tier in tiers for rate in tier.values())
+
+    def to_price(self, model: str, valid_from_s: int = 0) -> Price:
+        """The price of `model` from a moment on; its version is a digest of the rates."""
+        tiers = {above: changed.pico() for above, changed in sorted(self.above.items())}
+        digest = hashlib.sha256(repr((sorted(self.pico().items()), tiers)).encode()).hexdigest()
+        return make_price(
+            model,
+            self.pico(),
+            version=f"config-{digest[:12]}",
+            valid_from_s=valid_from_s,
+            context_tiers=tiers,
+            service_tier=DEFAULT_SERVICE_TIER,
+        )
+
+
+def _utc_seconds(value: object) -> object:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return int(moment.timestamp())
+    if isinstance(value, date):
+        return int(datetime(value.year, value.month, value.day, tzinfo=UTC).timestamp())
+    raise ValueError(f'expected a date such as "2026-12-01" (UTC), got {value!r}')
+
+
+UtcSeconds = Annotated[int, BeforeValidator(_utc_seconds)]
+
+
+class DatedPrice(Section):
+    """A price that takes over at `valid_from` (a date or time, UTC where no offset is given)."""
+
+    valid_from: UtcSeconds
+    price: PriceSection | None = None
+    price_from: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.price is None) == (self.price_from is None):
+            raise ValueError("give exactly one of price and price_from")
+        return self
+
+
+class ModelPricing(Section):
+    """The price keys of a `[models.NAME]` table.
+
+    Without `price` and `price_from` the imported card is asked for the model's upstream name.
+    """
+
+    price: PriceSection | None = None
+    price_from: str | None = None
+    prices: tuple[DatedPrice, ...] = ()
+    free: bool = False
+
+    @model_validator(mode="after")
+    def _at_most_one_source(self) -> Self:
+        if self.price is not None and self.price_from is not None:
+            raise ValueError("give price or price_from, not both")
+        moments = [dated.valid_from for dated in self.prices]
+        if len(set(moments)) < len(moments):
+            raise ValueError("two entries of prices have the same valid_from")
+        return self
+
+
+_SCOPE_FORMS = ("org", "team:NAME", "key:ID", "workflow:TEAM/NAME", "run:TEAM/NAME")
+
+
+def _is_scope_id(kind: ScopeKind, scope_id: str) -> bool:
+    if kind not in (ScopeKind.WORKFLOW, ScopeKind.RUN):
+        return TEAM_NAME.fullmatch(scope_id) is not None
+    team, slash, name = scope_id.partition("/")
+    return bool(slash and TEAM_NAME.fullmatch(team) and WORKFLOW_NAME.fullmatch(name))
+
+
+class BudgetSection(Section):
+    """A limit on what one party may spend in a window of time."""
+
+    scope: str
+    window: Window
+    limit_usd: Annotated[int, BeforeValidator(nano_from_usd)]
+    timezone: str = "UTC"
+
+    @field_validator("scope")
+    @classmethod
+    def _known_scope(cls, value: str) -> str:
+        kind, colon, scope_id = value.partition(":")
+        if kind not in list(ScopeKind) or (not colon and kind != ScopeKind.ORG):
+            raise ValueError(f"expected {', '.join(_SCOPE_FORMS)} (or * as the ID), got {value!r}")
+        if colon and scope_id != "*" and not _is_scope_id(ScopeKind(kind), scope_id):
+            form = next(form for form in _SCOPE_FORMS if form.startswith(kind))
+            raise ValueError(f"expected {form} or {kind}:*, got {value!r}")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError) as error:
+            close = get_close_matches(value, available_timezones(), n=1)
+            hint = f", did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"{value!r} is no known IANA time zone{hint}") from error
+        return value
+
+    def to_budget(self) -> Budget:
+        """The budget the ledger keeps; `limit_usd` has become nano-USD."""
+        kind, _, scope_id = self.scope.partition(":")
+        return Budget(ScopeKind(kind), scope_id or "*", self.window, self.limit_usd, self.timezone)

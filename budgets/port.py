@@ -1,0 +1,104 @@
+"""What the gateway asks of a ledger store; each store passes one contract suite.
+
+Every method is one atomic step. `dispatch` and the closing moves return once the step is durable
+against the death of the process, so what was promised to a client or a provider is never forgotten.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEvent:
+    """An event to append with the money it explains: a unique id, its JSON, and when it ended."""
+
+    event_id: str
+    payload: bytes
+    ended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An event waiting for the collector, in the order of `seq`."""
+
+    seq: int
+    event_id: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventShaper:
+    """How the store makes the events that no request is left to make.
+
+    `assumed(draft, posted_nano, now_ms)`: the event of a hold that expired after dispatch.
+    `correction(event, delta_nano)`: the event of a truth that arrived after the expiry.
+    """
+
+    assumed: Callable[[bytes, int, int], OutboxEvent]
+    correction: Callable[[OutboxEvent, int], OutboxEvent]
+
+
+class LedgerStore(Protocol):
+    """Accounts, open holds, entries and the outbox of events, kept together."""
+
+    async def survey(self, accounts: Sequence[str]) -> Mapping[str, Account]:
+        """The accounts as they stand; those nothing was charged to are left out."""
+
+    async def reserve(self, reservation: Reservation) -> Hold | Refusal:
+        """Set the amount aside on every account, or on none and say why.
+
+        The same `hold_id` again returns the first hold.
+        """
+
+    async def dispatch(self, hold: Hold, draft: bytes) -> Hold:
+        """Mark the hold before the first byte goes to the provider.
+
+        `draft` is the event as known so far, from which an expiry is told.
+        """
+
+    async def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+        """Post the cost and append the event, once; a repeat returns the first settlement."""
+
+    async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
+        """Give the money back because nothing was billed; append the event where there is one."""
+
+    async def record(self, event: OutboxEvent) -> None:
+        """Append an event that moves no money, such as a refusal."""
+
+    async def expire(self, now_ms: int) -> Sequence[Settlement]:
+        """End every open hold whose lease ran out by `now_ms`."""
+
+    def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
+        """The next events in order; callable from any thread."""
+
+    async def trim_outbox(self, up_to_seq: int) -> None:
+        """Forget events that the warehouse holds."""
+
+    def close(self) -> None:
+        """Commit what is pending and let go of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryTotal:
+    """What the ledger posted on one UTC day (`YYYY-MM-DD`): entries and nano-USD."""
+
+    day: str
+    entries: int
+    posted_nano: int
+
+
+class LedgerBooks(Protocol):
+    """Read-only view for the audit; one consistent snapshot from `begin` to `end`."""
+
+    def totals_by_day(self) -> Iterable[EntryTotal]: ...
+
+    def entries_of_day(self, day: str) -> Mapping[str, int]:
+        """Event id to posted nano-USD of one day."""
+
+    def outbox(self) -> Iterable[OutboxRow]: ...
+
+    def faults(self) -> Sequence[str]:
+        """Where the ledger contradicts itself: accounts against entries and open holds."""

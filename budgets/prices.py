@@ -1,0 +1,164 @@
+"""What tokens cost: an effective-dated price card in integer pico-USD for each token.
+
+A price holds from its `valid_from_s` until the next one of the same model and service tier. Classes
+a price does not name fall back to their plain class (cached to fresh, reasoning to output), which
+is how providers bill them. Some providers charge the whole request at a higher rate above a
+context threshold; those are `context_tiers`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from budgets.money import PICO_PER_NANO, nano_from_pico
+from budgets.usage import INPUT_CLASSES, OUTPUT_CLASSES, TOKEN_CLASSES, TokenUsage
+
+FALLBACK_CLASS: Mapping[str, str] = {
+    "cached": "fresh",
+    "cache_write": "fresh",
+    "audio_input": "fresh",
+    "reasoning": "output",
+    "audio_output": "output",
+}
+DEFAULT_SERVICE_TIER = "default"
+
+
+class PriceError(ValueError):
+    """A price card that cannot be used; the message names the model and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Pico-USD for each token of each class, above a number of input tokens."""
+
+    above_input_tokens: int
+    pico: Mapping[str, int]
+
+    def rate_pico(self, token_class: str) -> int:
+        rate = self.pico.get(token_class)
+        return self.pico[FALLBACK_CLASS[token_class]] if rate is None else rate
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One model's rates from a moment on; `tiers` ascend by context and start at 0 tokens."""
+
+    model: str
+    valid_from_s: int
+    version: str
+    tiers: tuple[Rates, ...]
+    service_tier: str = DEFAULT_SERVICE_TIER
+
+    def rates_for(self, input_tokens: int) -> Rates:
+        chosen = self.tiers[0]
+        for rates in self.tiers[1:]:
+            if input_tokens > rates.above_input_tokens:
+                chosen = rates
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request costs: nano-USD, rounded up once, and pico-USD by token class."""
+
+    total_nano: int
+    by_class_pico: Mapping[str, int]
+    price_version: str
+
+    @property
+    def input_nano(self) -> int:
+        """Input's share, such that input and output add up to the total."""
+        return self.total_nano - self.output_nano
+
+    @property
+    def output_nano(self) -> int:
+        pico = sum(self.by_class_pico[name] for name in OUTPUT_CLASSES)
+        return min(self.total_nano, nano_from_pico(pico))
+
+
+def make_price(
+    model: str,
+    pico: Mapping[str, int],
+    *,
+    version: str,
+    valid_from_s: int = 0,
+    context_tiers: Mapping[int, Mapping[str, int]] | None = None,
+    service_tier: str = DEFAULT_SERVICE_TIER,
+) -> Price:
+    """A checked price; raise PriceError for unknown classes, missing plain ones or bad rates.
+
+    `context_tiers` maps a number of input tokens to the rates above it; a class it leaves out keeps
+    its rate from below.
+    """
+    rates: dict[str, int] = {}
+    tiers: list[Rates] = []
+    for above in context_tiers or {}:
+        if above <= 0:
+            raise PriceError(f"{model}: a context tier starts above 0 tokens, got {above!r}")
+    for above, changed in sorted({0: pico, **(context_tiers or {})}.items()):
+        rates = {**rates, **changed}
+        for name, rate in rates.items():
+            if name not in TOKEN_CLASSES:
+                raise PriceError(f"{model}: unknown token class {name!r}")
+            if isinstance(rate, bool) or not isinstance(rate, int) or rate < 0:
+                raise PriceError(f"{model}: {name} must be zero or more pico-USD, got {rate!r}")
+        tiers.append(Rates(above, rates))
+    for name in ("fresh", "output"):
+        if name not in tiers[0].pico:
+            raise PriceError(f"{model}: no price for {name} tokens")
+    return Price(model, valid_from_s, version, tuple(tiers), service_tier)
+
+
+def cost(price: Price, usage: TokenUsage) -> Cost:
+    """Rate times tokens, class by class, summed exactly and rounded up once."""
+    rates = price.rates_for(usage.input_tokens)
+    by_class = {name: rates.rate_pico(name) * getattr(usage, name) for name in TOKEN_CLASSES}
+    return Cost(nano_from_pico(sum(by_class.values())), by_class, price.version)
+
+
+def _dearest_pico(price: Price, input_tokens: int) -> tuple[int, int]:
+    """The highest rate of an input and of an output token with at most so many input tokens.
+
+    Every tier the input may reach counts, because the input is a bound and may be smaller.
+    """
+    reachable = [rates for rates in price.tiers if rates.above_input_tokens < max(1, input_tokens)]
+    dearest_in = max(rates.rate_pico(name) for rates in reachable for name in INPUT_CLASSES)
+    dearest_out = max(rates.rate_pico(name) for rates in reachable for name in OUTPUT_CLASSES)
+    return dearest_in, dearest_out
+
+
+def ceiling_nano(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """The most that so many tokens can cost: each at its side's dearest class and tier."""
+    dearest_in, dearest_out = _dearest_pico(price, input_tokens)
+    return nano_from_pico(dearest_in * input_tokens + dearest_out * output_tokens)
+
+
+def affordable_output_tokens(price: Price, input_tokens: int, budget_nano: int) -> int:
+    """The most output tokens whose ceiling a budget bears; below 0 where the input does not fit."""
+    dearest_in, dearest_out = _dearest_pico(price, input_tokens)
+    left_pico = budget_nano * PICO_PER_NANO - dearest_in * input_tokens
+    if left_pico < 0:
+        return -1
+    return left_pico // dearest_out if dearest_out else 1 << 53
+
+
+class PriceCard:
+    """Every known price, looked up by model, service tier and moment."""
+
+    __slots__ = ("_prices",)
+
+    def __init__(self, prices: Iterable[Price]) -> None:
+        by_model: dict[tuple[str, str], list[Price]] = {}
+        for price in prices:
+            by_model.setdefault((price.model, price.service_tier), []).append(price)
+        for dated in by_model.values():
+            dated.sort(key=lambda price: price.valid_from_s, reverse=True)
+        self._prices: Mapping[tuple[str, str], list[Price]] = by_model
+
+    def at(self, model: str, now_s: int, service_tier: str = DEFAULT_SERVICE_TIER) -> Price | None:
+        """The price in force at `now_s`; a service tier without its own price has the default's."""
+        dated = self._prices.get((model, service_tier))
+        if dated is None and service_tier != DEFAULT_SERVICE_TIER:
+            dated = self._prices.get((model, DEFAULT_SERVICE_TIER))
+        if dated is None:
+            return None
+        return next((price for price in dated if price.valid_from_s <= now_s), None)

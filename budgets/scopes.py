@@ -1,0 +1,171 @@
+"""Who a request is charged to, and the windows in which its charges are counted.
+
+A scope is one party (`key:3f2a`, `workflow:invoice-triage`); a window is the stretch of time its
+budget covers. Scope and window start together name one account of the ledger. A cost lands in the
+window in which it was reserved, whenever it is settled.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+
+class ScopeKind(StrEnum):
+    """The parties that can hold a budget, from the widest to the narrowest."""
+
+    ORG = "org"
+    TEAM = "team"
+    KEY = "key"
+    WORKFLOW = "workflow"
+    RUN = "run"
+
+
+class Window(StrEnum):
+    """How long a budget lasts before it starts again; `total` never does."""
+
+    TOTAL = "total"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Scopes:
+    """The parties of one request; every one has an id, so that none can be left out."""
+
+    org: str
+    team: str
+    key: str
+    workflow: str
+    run: str
+
+    def id_of(self, kind: ScopeKind) -> str:
+        return str(getattr(self, kind.value))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A limit for one scope, or for each scope of a kind where `scope_id` is `*`."""
+
+    kind: ScopeKind
+    scope_id: str
+    window: Window
+    limit_nano: int
+    timezone: str = "UTC"
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}:{self.scope_id}/{self.window}"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """One account a request is charged to, and the limit it must keep (None: no limit)."""
+
+    account: str
+    scope: str
+    window: Window
+    limit_nano: int | None
+    resets_at_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpan:
+    """A window's first second and the first second after it, in seconds since 1970 (UTC)."""
+
+    start_s: int
+    end_s: int | None
+
+
+def _midnight(day: datetime, zone: ZoneInfo) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+
+
+def window_span(window: Window, timezone: str, now_s: int) -> WindowSpan:
+    """The window around `now_s`, with calendar edges in the IANA `timezone`.
+
+    Days have 23 or 25 hours where the clock changes; hours are counted in absolute time.
+    """
+    if window is Window.TOTAL:
+        return WindowSpan(0, None)
+    if window is Window.HOUR:
+        start = now_s - now_s % 3600
+        return WindowSpan(start, start + 3600)
+    return _calendar_span(window, timezone, now_s)
+
+
+def _calendar_span(window: Window, timezone: str, now_s: int) -> WindowSpan:
+    zone = ZoneInfo(timezone)
+    today = datetime.fromtimestamp(now_s, UTC).astimezone(zone).replace(tzinfo=None)
+    if window is Window.DAY:
+        first, after = today, today + timedelta(days=1)
+    elif window is Window.WEEK:
+        first = today - timedelta(days=today.weekday())
+        after = first + timedelta(days=7)
+    else:
+        first = today.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+    return WindowSpan(_midnight(first, zone), _midnight(after, zone))
+
+
+@lru_cache(maxsize=512)
+def _cached_span(window: Window, timezone: str, hour_s: int) -> WindowSpan:
+    return window_span(window, timezone, hour_s)
+
+
+def _span(window: Window, timezone: str, now_s: int) -> WindowSpan:
+    """`window_span`, remembered by quarter hour: every zone's midnight falls on one."""
+    return _cached_span(window, timezone, now_s - now_s % 900)
+
+
+def account_id(kind: ScopeKind, scope_id: str, window: Window, start_s: int) -> str:
+    """The ledger's name of one account, such as `key:3f2a|month|1793491200`."""
+    return f"{kind.value}:{scope_id}|{window.value}|{start_s}"
+
+
+class BudgetBook:
+    """Every configured budget, ready to say what a request is charged to."""
+
+    __slots__ = ("_by_kind", "budgets")
+
+    def __init__(self, budgets: Iterable[Budget]) -> None:
+        self.budgets: tuple[Budget, ...] = tuple(budgets)
+        by_kind: dict[ScopeKind, dict[str, list[Budget]]] = {}
+        for budget in self.budgets:
+            by_kind.setdefault(budget.kind, {}).setdefault(budget.scope_id, []).append(budget)
+        self._by_kind: Mapping[ScopeKind, Mapping[str, list[Budget]]] = by_kind
+
+    def _applying(self, kind: ScopeKind, scope_id: str) -> list[Budget]:
+        """A budget for the scope itself stands in for the `*` budget of the same window."""
+        of_kind = self._by_kind.get(kind)
+        if of_kind is None:
+            return []
+        own = of_kind.get(scope_id, [])
+        taken = {budget.window for budget in own}
+        return own + [budget for budget in of_kind.get("*", []) if budget.window not in taken]
+
+    def charges(self, scopes: Scopes, now_s: int) -> tuple[Charge, ...]:
+        """The accounts of a request: the organisation's total, then every budget that applies."""
+        total = account_id(ScopeKind.ORG, scopes.org, Window.TOTAL, 0)
+        charges = {total: Charge(total, f"org:{scopes.org}", Window.TOTAL, None, None)}
+        for kind in self._by_kind:
+            scope_id = scopes.id_of(kind)
+            for budget in self._applying(kind, scope_id):
+                span = _span(budget.window, budget.timezone, now_s)
+                account = account_id(kind, scope_id, budget.window, span.start_s)
+                before = charges.get(account)
+                limit_nano = None if before is None else before.limit_nano
+                if limit_nano is not None and limit_nano <= budget.limit_nano:
+                    continue  # two budgets count the same spend, and the tighter one decides
+                charges[account] = Charge(
+                    account,
+                    f"{kind.value}:{scope_id}",
+                    budget.window,
+                    budget.limit_nano,
+                    span.end_s,
+                )
+        return tuple(charges.values())

@@ -1,0 +1,40 @@
+-- STRICT: a sum that left the 64-bit integers would be an error, never a rounded float.
+-- Accounts: what is posted, held by open requests, and posted beyond what was held (nano-USD).
+CREATE TABLE IF NOT EXISTS account (
+    account      TEXT PRIMARY KEY,
+    posted_nano  INTEGER NOT NULL DEFAULT 0 CHECK (posted_nano >= 0),
+    held_nano    INTEGER NOT NULL DEFAULT 0 CHECK (held_nano >= 0),
+    overrun_nano INTEGER NOT NULL DEFAULT 0 CHECK (overrun_nano >= 0)
+) STRICT, WITHOUT ROWID;
+
+-- Open holds only. `draft` is the event as known at dispatch; `accounts` is a JSON array of names.
+-- With a rowid: a draft fits a page of the table, and would spill out of one of an index.
+CREATE TABLE IF NOT EXISTS hold (
+    hold_id        TEXT PRIMARY KEY,
+    state          TEXT NOT NULL CHECK (state IN ('held', 'dispatched')),
+    amount_nano    INTEGER NOT NULL CHECK (amount_nano >= 0),
+    accounts       TEXT NOT NULL,
+    admitted_ms    INTEGER NOT NULL,
+    lease_until_ms INTEGER NOT NULL,
+    draft          BLOB
+) STRICT;
+
+-- Every ending of a hold and every correction; rows are only ever added.
+CREATE TABLE IF NOT EXISTS entry (
+    hold_id      TEXT NOT NULL,
+    correction   INTEGER NOT NULL DEFAULT 0,
+    state        TEXT NOT NULL,
+    posted_nano  INTEGER NOT NULL,
+    overrun_nano INTEGER NOT NULL,
+    accounts     TEXT NOT NULL,
+    event_id     TEXT,
+    ended_ms     INTEGER NOT NULL,
+    PRIMARY KEY (hold_id, correction)
+) STRICT, WITHOUT ROWID;
+
+-- Events the warehouse does not hold yet. AUTOINCREMENT: a sequence number is never used twice.
+CREATE TABLE IF NOT EXISTS outbox (
+    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL,
+    payload  BLOB NOT NULL
+) STRICT;

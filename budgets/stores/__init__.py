@@ -1,0 +1,1 @@
+"""Stores that keep the ledger. Each implements `budgets.port.LedgerStore` and nothing else."""

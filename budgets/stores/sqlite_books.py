@@ -1,0 +1,106 @@
+"""What the SQLite ledger holds, read as one consistent snapshot for the audit."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from budgets.ledger import LedgerError
+from budgets.ledger import Account
+from budgets.port import EntryTotal, OutboxRow
+from budgets.scopes import ScopeKind, Window
+
+_ACCOUNT_FAULTS = """
+WITH posted AS (
+    SELECT j.value AS account, SUM(e.posted_nano) AS nano, SUM(e.overrun_nano) AS overrun_nano
+    FROM entry e, json_each(e.accounts) j GROUP BY 1
+), held AS (
+    SELECT j.value AS account, SUM(h.amount_nano) AS nano
+    FROM hold h, json_each(h.accounts) j GROUP BY 1
+), named AS (
+    SELECT account FROM account UNION SELECT account FROM posted UNION SELECT account FROM held
+)
+SELECT n.account,
+       COALESCE(a.posted_nano, 0), COALESCE(p.nano, 0),
+       COALESCE(a.held_nano, 0), COALESCE(h.nano, 0),
+       COALESCE(a.overrun_nano, 0), COALESCE(p.overrun_nano, 0)
+FROM named n
+LEFT JOIN account a USING (account)
+LEFT JOIN posted p USING (account)
+LEFT JOIN held h USING (account)
+WHERE COALESCE(a.posted_nano, 0) <> COALESCE(p.nano, 0)
+   OR COALESCE(a.held_nano, 0) <> COALESCE(h.nano, 0)
+   OR COALESCE(a.overrun_nano, 0) <> COALESCE(p.overrun_nano, 0)
+ORDER BY 1 LIMIT 100
+"""
+_DAY = "date(ended_ms / 1000, 'unixepoch')"
+
+
+class SqliteBooks:
+    """`LedgerBooks` over one open read transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def totals_by_day(self) -> Iterable[EntryTotal]:
+        rows = self._connection.execute(
+            f"SELECT {_DAY}, COUNT(*), SUM(posted_nano) FROM entry "
+            "WHERE event_id IS NOT NULL GROUP BY 1 ORDER BY 1"
+        )
+        return [EntryTotal(*row) for row in rows]
+
+    def entries_of_day(self, day: str) -> Mapping[str, int]:
+        rows = self._connection.execute(
+            f"SELECT event_id, posted_nano FROM entry WHERE event_id IS NOT NULL AND {_DAY} = ?",
+            (day,),
+        )
+        return dict(rows.fetchall())
+
+    def outbox(self) -> Iterable[OutboxRow]:
+        rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")
+        return [OutboxRow(*row) for row in rows]
+
+    def accounts(self, kind: ScopeKind, window: Window, start_s: int) -> Mapping[str, Account]:
+        """Every account of a kind in one window, by scope id."""
+        prefix, suffix = f"{kind.value}:", f"|{window.value}|{start_s}"
+        rows = self._connection.execute(
+            "SELECT account, posted_nano, held_nano, overrun_nano FROM account "
+            "WHERE account >= ? AND account < ? ORDER BY account",
+            (prefix, f"{kind.value};"),
+        )
+        return {
+            row[0][len(prefix) : -len(suffix)]: Account(*row[1:])
+            for row in rows
+            if row[0].endswith(suffix)
+        }
+
+    def faults(self) -> Sequence[str]:
+        rows = self._connection.execute(_ACCOUNT_FAULTS)
+        return [
+            f"account {name}: posted {posted} but entries say {entries}, "
+            f"held {held} but open holds say {holds}, "
+            f"overrun {overrun} but entries say {entry_overrun}"
+            for name, posted, entries, held, holds, overrun, entry_overrun in rows
+        ]
+
+
+@contextmanager
+def open_books(path: Path) -> Iterator[SqliteBooks]:
+    """The books of the ledger file at `path`, unchanged by whatever is written meanwhile.
+
+    Raise LedgerError where there is no such file or it holds no ledger.
+    """
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=5.0
+        )
+    except sqlite3.Error as error:
+        raise LedgerError(f"no ledger to read at {path}: {error}") from error
+    with closing(connection):
+        try:
+            connection.execute("BEGIN")
+            # A transaction sees the file as it is at its first read, so this is the moment.
+            connection.execute("SELECT 1 FROM account LIMIT 1").fetchall()
+        except sqlite3.Error as error:
+            raise LedgerError(f"no ledger to read at {path}: {error}") from error
+        yield SqliteBooks(connection)

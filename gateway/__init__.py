@@ -1,0 +1,1 @@
+"""The shell: HTTP, streams, providers, wiring and the command line."""

@@ -1,0 +1,287 @@
+"""The only composer: opens the stores, starts the providers, and puts the gateway together.
+
+    open_gateway(settings)           everything of one gateway, opened and closed in order
+    build_app(gateway)               its ASGI application
+    serve(settings)                  the same behind a web server, until a signal
+    offline_audit, offline_request   the books without a gateway, for commands while it is down
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from budgets.ledger import LedgerError
+from budgets.port import EventShaper
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_books import open_books
+from gateway.auth import load_secret
+from gateway.budget_report import budget_rows
+from gateway.clock import now_ms
+from gateway.config import ServerSection, Settings
+from gateway.control_plane import ControlPlane, ControlServices
+from gateway.data_dir import DataDir
+from gateway.desk import Desk, Limits
+from gateway.health_board import HealthBoard
+from gateway.key_registry import KeyRegistry
+from gateway.lifecycle import Lifecycle
+from gateway.providers.build import build_provider
+from gateway.providers.config import ProviderSection
+from gateway.providers.port import Provider, Timeouts
+from gateway.routes.data_plane import DataPlane
+from gateway.serving import base_url, run_server
+from gateway.tokenizer import Tokenizer
+from telemetry.audit import AuditReport, audit
+from telemetry.collector import Collector
+from telemetry.event import assumed_event, correction_event
+from telemetry.queries import QueryBook
+from telemetry.warehouse import Warehouse
+
+LOG = logging.getLogger("weir.app")
+SWEEP_S = 5.0
+FLUSH_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Everything of one gateway, open."""
+
+    settings: Settings
+    data: DataDir
+    registry: KeyRegistry
+    ledger: SqliteLedger
+    warehouse: Warehouse
+    collector: Collector
+    providers: Mapping[str, Provider]
+    queries: QueryBook
+
+    async def run_query(self, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """The answer to a named query of the warehouse."""
+        return await asyncio.to_thread(self.queries.run, self.warehouse, name, **params)
+
+    async def find_request(self, request_id: str) -> dict[str, Any] | None:
+        """One request with everything known of it, collected first if it is still on its way."""
+        rows = await self.run_query("request_one", {"request_id": request_id})
+        if not rows:
+            await asyncio.to_thread(self.collector.flush, FLUSH_S)
+            rows = await self.run_query("request_one", {"request_id": request_id})
+        return rows[0] if rows else None
+
+    async def audit(self) -> dict[str, Any]:
+        """The proof that ledger, outbox and warehouse tell the same."""
+        return (await asyncio.to_thread(self._audit)).to_dict()
+
+    def _audit(self) -> AuditReport:
+        with self.collector.paused(), open_books(self.data.ledger) as books:
+            return audit(books, self.warehouse)
+
+    async def budgets(self) -> list[dict[str, Any]]:
+        """Each budget with what is spent, held and left."""
+        return await asyncio.to_thread(self._budgets)
+
+    def _budgets(self) -> list[dict[str, Any]]:
+        with open_books(self.data.ledger) as books:
+            return budget_rows(self.settings.budgets.budgets, books.accounts, now_ms() // 1000)
+
+    def status(self) -> dict[str, Any]:
+        """The gateway's own condition: providers and collector."""
+        state = self.collector.state
+        return {
+            "providers": {
+                name: "ready" if provider.ready else "starting"
+                for name, provider in self.providers.items()
+            },
+            "collector": {
+                "running": state.running,
+                "waiting_rows": state.waiting_rows,
+                "behind_ms": state.behind_ms,
+                "last_batch_ms": state.last_batch_ms,
+                "last_error": state.last_error,
+            },
+        }
+
+
+@asynccontextmanager
+async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+    """A working gateway inside the block; raise DataDirError, AuthError or WarehouseError.
+
+    What is opened is closed in reverse order: first the providers, then the books.
+    """
+    data = DataDir(settings.data_dir)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(data.owned())
+        secret = load_secret(data.path, settings.env)
+        registry = KeyRegistry(
+            data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
+        )
+        stack.callback(registry.close)
+        ledger = SqliteLedger(
+            data.ledger,
+            EventShaper(assumed_event, correction_event),
+            journal_sync_ms=settings.server.journal_sync_ms,
+        )
+        stack.callback(ledger.close)
+        await _end_orphans(ledger)
+        warehouse = Warehouse.open(
+            data.warehouse,
+            memory_limit_mb=settings.telemetry.memory_limit_mb,
+            threads=settings.telemetry.threads,
+        )
+        stack.callback(warehouse.close)
+        collector = _collector(settings, ledger, warehouse)
+        collector.start()
+        stack.push_async_callback(
+            asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
+        )
+        providers = {
+            name: build_provider(name, section, data.path, settings.env)
+            for name, section in settings.providers.items()
+        }
+        for provider in providers.values():
+            await provider.start()
+            stack.push_async_callback(provider.stop)
+        sweeper = asyncio.get_running_loop().create_task(_sweep(ledger))
+        stack.callback(sweeper.cancel)
+        yield Gateway(
+            settings, data, registry, ledger, warehouse, collector, providers, QueryBook.load()
+        )
+
+
+async def _end_orphans(ledger: SqliteLedger) -> None:
+    """Settle what a killed gateway left open; this process owns the ledger now."""
+    await ledger.abandon_leases()
+    while ended := await ledger.expire(now_ms()):
+        LOG.warning("ended %d holds that an earlier process left open", len(ended))
+
+
+async def _sweep(ledger: SqliteLedger) -> None:
+    """End holds whose lease ran out, for as long as the gateway lives."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            ended = await ledger.expire(now_ms())
+        except LedgerError as error:
+            LOG.error("expired holds could not be ended: %s", error)
+            continue
+        if ended:
+            LOG.warning("ended %d holds whose lease ran out", len(ended))
+
+
+def _collector(settings: Settings, ledger: SqliteLedger, warehouse: Warehouse) -> Collector:
+    """The collector, whose trims are carried out on this event loop, where the ledger lives."""
+    loop = asyncio.get_running_loop()
+
+    async def trim(up_to_seq: int) -> None:
+        try:
+            await ledger.trim_outbox(up_to_seq)
+        except LedgerError as error:
+            LOG.error("the outbox could not be trimmed: %s", error)
+
+    def schedule_trim(up_to_seq: int) -> None:
+        if not loop.is_closed():
+            asyncio.run_coroutine_threadsafe(trim(up_to_seq), loop)
+
+    return Collector(
+        ledger.outbox_after,
+        warehouse,
+        schedule_trim,
+        batch_rows=settings.telemetry.batch_rows,
+        batch_ms=settings.telemetry.batch_ms,
+    )
+
+
+def build_app(gateway: Gateway) -> DataPlane:
+    """The ASGI application of an open gateway."""
+    settings = gateway.settings
+    catalog = settings.catalog
+    services = ControlServices(
+        registry=gateway.registry,
+        policies=frozenset(settings.policies),
+        tiers=tuple(tier.name for tier in catalog.tiers),
+        stand_ins=tuple(card.name for card in catalog.models.values() if card.stand_in),
+        base_url=base_url(settings),
+        run_query=gateway.run_query,
+        find_request=gateway.find_request,
+        audit=gateway.audit,
+        budgets=gateway.budgets,
+        status=gateway.status,
+        now_ms=now_ms,
+    )
+
+    def readiness() -> tuple[bool, Mapping[str, object]]:
+        status = gateway.status()
+        return gateway.collector.state.running, status
+
+    return DataPlane(
+        chat_completions=Lifecycle(_desk(gateway)).chat_completions,
+        control_plane=ControlPlane(services),
+        authenticate=gateway.registry.authenticate,
+        catalog=catalog,
+        readiness=readiness,
+    )
+
+
+def _desk(gateway: Gateway) -> Desk:
+    settings = gateway.settings
+    catalog = settings.catalog
+    frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
+    return Desk(
+        authenticate=gateway.registry.authenticate,
+        ledger=gateway.ledger,
+        budgets=settings.budgets,
+        prices=settings.prices,
+        catalog=catalog,
+        policies=settings.policies,
+        health=HealthBoard(),
+        providers=gateway.providers,
+        timeouts={
+            name: _timeouts(section, settings.server) for name, section in settings.providers.items()
+        },
+        limit_fields={
+            name: section.output_limit_field for name, section in settings.providers.items()
+        },
+        frontier=None if frontier is None else catalog.models[frontier],
+        tier_of={model: tier.name for tier in reversed(catalog.tiers) for model in tier.models},
+        tokenizer=Tokenizer(),
+        limits=Limits(
+            body_bytes=settings.server.max_body_bytes,
+            answer_cap_tokens=settings.server.answer_cap_tokens,
+            lease_ms=settings.server.lease_s * 1000,
+            attempts=settings.server.attempts,
+            concurrent_requests=settings.server.max_concurrent_requests,
+        ),
+    )
+
+
+def _timeouts(section: ProviderSection, server: ServerSection) -> Timeouts:
+    """A provider's limits within the gateway's own."""
+    limits = section.timeouts.to_port()
+    return replace(limits, total_s=min(limits.total_s, server.request_timeout_s))
+
+
+def serve(settings: Settings) -> int:
+    """Run the gateway until SIGINT or SIGTERM; the exit status."""
+    return run_server(settings, open_gateway, build_app)
+
+
+@contextmanager
+def _offline(settings: Settings) -> Iterator[tuple[DataDir, Warehouse]]:
+    """The books of a gateway that is down, with everything of its outbox collected."""
+    data = DataDir(settings.data_dir)
+    with data.owned(), Warehouse.open(data.warehouse) as warehouse:
+        yield data, warehouse
+
+
+def offline_audit(settings: Settings) -> AuditReport:
+    """The audit while no gateway runs."""
+    with _offline(settings) as (data, warehouse), open_books(data.ledger) as books:
+        return audit(books, warehouse)
+
+
+def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:
+    """One request while no gateway runs; what is still in the outbox is not found."""
+    with _offline(settings) as (_, warehouse):
+        rows = QueryBook.load().run(warehouse, "request_one", request_id=request_id)
+    return rows[0] if rows else None

@@ -1,0 +1,43 @@
+"""Where each budget stands now: limit, spent and held, one row for each scope it applies to."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from budgets.ledger import Account
+from budgets.scopes import Budget, ScopeKind, Window, window_span
+
+Accounts = Callable[[ScopeKind, Window, int], Mapping[str, Account]]
+
+
+def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> list[dict[str, Any]]:
+    """Rows in the order of the configuration; a `*` budget has a row for each scope that spent.
+
+    A scope with a budget of its own is left out of the `*` budget of the same window.
+    """
+    known = list(budgets)
+    own = {(budget.kind, budget.window, budget.scope_id) for budget in known}
+    rows = []
+    for budget in known:
+        span = window_span(budget.window, budget.timezone, now_s)
+        found = accounts(budget.kind, budget.window, span.start_s)
+        if budget.scope_id != "*":
+            found = {budget.scope_id: found.get(budget.scope_id, Account())}
+        for scope_id, account in found.items():
+            if budget.scope_id == "*" and (budget.kind, budget.window, scope_id) in own:
+                continue
+            rows.append(_row(budget, scope_id, account, span.end_s))
+    return rows
+
+
+def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> dict[str, Any]:
+    return {
+        "name": budget.name,
+        "scope": f"{budget.kind.value}:{scope_id}",
+        "window": budget.window.value,
+        "timezone": budget.timezone,
+        "limit_nano": budget.limit_nano,
+        "posted_nano": account.posted_nano,
+        "held_nano": account.held_nano,
+        "overrun_nano": account.overrun_nano,
+        "resets_at_s": end_s,
+    }

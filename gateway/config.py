@@ -1,0 +1,299 @@
+"""config.toml and the environment become `Settings`, or a list of everything that is wrong.
+
+Three steps: load (TOML, with the line of every key), validate (each floor owns the shape of its
+section, and the sections must agree), wire (catalog, policies, budgets and prices ready for use).
+Secrets are never in the file; it names the environment variables that hold them.
+
+A provider with `optional = true` whose key is not set is left out together with its models, so one
+file serves machines with and without accounts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from budgets.config import TEAM_NAME, BudgetSection, ModelPricing, Section
+from budgets.price_card import CardError
+from budgets.prices import PriceCard
+from budgets.scopes import BudgetBook
+from gateway.config_checks import Named, check_references, standing_aliases
+from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
+from gateway.config_prices import PricedModel, build_price_card
+from gateway.config_reading import (
+    ConfigText,
+    FaultList,
+    Shape,
+    read_array,
+    read_config_text,
+    read_section,
+    read_tables,
+    split_tables,
+)
+from gateway.providers.config import ProviderSection
+from routing.catalog import Catalog
+from routing.config import (
+    ConfigFault,
+    ModelSection,
+    PolicySection,
+    TierSection,
+    build_catalog,
+    build_policies,
+)
+from routing.policies import Policy
+from telemetry.config import TelemetrySection
+
+DEFAULT_CONFIG = "config.toml"
+CONFIG_ENV = "WEIR_CONFIG"
+HOST_ENV = "WEIR_HOST"
+PORT_ENV = "WEIR_PORT"
+DATA_DIR_ENV = "WEIR_DATA_DIR"
+
+
+class ServerSection(Section):
+    """`[server]`: where the gateway listens, where it keeps its files, and its limits."""
+
+    host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8080
+    data_dir: Annotated[str, Field(min_length=1)] = "data"
+    org: Annotated[str, StringConstraints(pattern=f"^{TEAM_NAME.pattern}$")] = "default"
+    demo_key: bool = True
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10_485_760
+    max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    request_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
+    journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration, checked and ready for use.
+
+    `prices` is keyed by the configured model name, which is each card's `price_model`. `off` maps
+    the optional providers that were left out to the variable that would bring them in.
+    """
+
+    path: Path
+    data_dir: Path
+    server: ServerSection
+    providers: Mapping[str, ProviderSection]
+    catalog: Catalog
+    policies: Mapping[str, Policy]
+    budgets: BudgetBook
+    prices: PriceCard
+    telemetry: TelemetrySection
+    off: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sections:
+    """The sections of one file that passed their own checks."""
+
+    server: ServerSection | None
+    telemetry: TelemetrySection | None
+    providers: Mapping[str, ProviderSection]
+    models: Mapping[str, ModelSection]
+    pricing: Mapping[str, ModelPricing]
+    tiers: Mapping[str, TierSection]
+    policies: Mapping[str, PolicySection]
+    budgets: Mapping[int, BudgetSection]
+
+
+_SERVER: Shape[ServerSection] = Shape(ServerSection)
+_TELEMETRY: Shape[TelemetrySection] = Shape(TelemetrySection)
+_PROVIDER: Shape[ProviderSection] = Shape(ProviderSection)
+_PRICING: Shape[ModelPricing] = Shape(ModelPricing)
+_MODEL: Shape[ModelSection] = Shape(ModelSection, also=ModelPricing)
+_TIER: Shape[TierSection] = Shape(TierSection)
+_POLICY: Shape[PolicySection] = Shape(PolicySection)
+_BUDGET: Shape[BudgetSection] = Shape(BudgetSection)
+_TOP_LEVEL = ("server", "providers", "models", "tiers", "policies", "budgets", "telemetry")
+
+
+def config_path(env: Mapping[str, str]) -> Path:
+    """The file to read: `WEIR_CONFIG`, else `config.toml` in the working directory."""
+    return Path(env.get(CONFIG_ENV) or DEFAULT_CONFIG)
+
+
+def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
+    """Read, check and wire the configuration; raise ConfigError with every fault found.
+
+    `WEIR_HOST`, `WEIR_PORT` and `WEIR_DATA_DIR` in `env` win over the file; an empty variable
+    counts as not set. A relative `data_dir` in the file is relative to the file's directory.
+    """
+    text = read_config_text(path)
+    faults = FaultList(text)
+    sections = _read_sections(text, faults)
+    server = _with_environment(sections.server, env, faults)
+    check_references(_named(text, sections), faults)
+    off = _providers_left_out(sections, env, faults)
+    models = {n: m for n, m in sections.models.items() if m.provider not in off}
+    tiers = _connected_tiers(text, sections, off, faults)
+    prices = _read_prices(sections, models, faults)
+    faults.raise_if_any()
+    if server is None or sections.telemetry is None:
+        raise AssertionError("a section is missing without a fault")
+    catalog, policies = _wire_routing(text, sections, models, tiers)
+    return Settings(
+        path=path,
+        data_dir=_data_dir(path, server, env),
+        server=server,
+        providers={n: p for n, p in sections.providers.items() if n not in off},
+        catalog=catalog,
+        policies=policies,
+        budgets=BudgetBook(budget.to_budget() for budget in sections.budgets.values()),
+        prices=prices,
+        telemetry=sections.telemetry,
+        off=off,
+        env=env,
+    )
+
+
+def _read_sections(text: ConfigText, faults: FaultList) -> _Sections:
+    values = text.values
+    for name in values:
+        if name not in _TOP_LEVEL:
+            faults.add((name,), "unknown section", suggest(name, _TOP_LEVEL))
+    # A model's table belongs to two floors: budgets reads its prices, routing the rest.
+    prices, models = split_tables(values.get("models", {}), ModelPricing)
+    return _Sections(
+        server=read_section(faults, ("server",), values.get("server", {}), _SERVER),
+        telemetry=read_section(faults, ("telemetry",), values.get("telemetry", {}), _TELEMETRY),
+        providers=read_tables(faults, ("providers",), values.get("providers", {}), _PROVIDER),
+        models=read_tables(faults, ("models",), models, _MODEL),
+        pricing=read_tables(faults, ("models",), prices, _PRICING),
+        tiers=read_tables(faults, ("tiers",), values.get("tiers", {}), _TIER),
+        policies=read_tables(faults, ("policies",), values.get("policies", {}), _POLICY),
+        budgets=read_array(faults, ("budgets",), values.get("budgets", []), _BUDGET),
+    )
+
+
+def _with_environment(
+    server: ServerSection | None, env: Mapping[str, str], faults: FaultList
+) -> ServerSection | None:
+    changes: dict[str, object] = {}
+    if env.get(HOST_ENV):
+        changes["host"] = env[HOST_ENV]
+    if env.get(PORT_ENV):
+        port = env[PORT_ENV]
+        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+            message = f"expected a port from 0 to 65535, got {port!r}"
+            faults.add_elsewhere("environment", f"{PORT_ENV} (or --port)", message)
+            return server
+        changes["port"] = int(port)
+    if server is None:
+        return None
+    if server.lease_s <= server.request_timeout_s:
+        faults.add(
+            ("server", "lease_s"),
+            f"must be longer than request_timeout_s ({server.request_timeout_s}): money is held "
+            "for lease_s, and a running request must not lose its hold",
+        )
+    return server.model_copy(update=changes)
+
+
+def _data_dir(path: Path, server: ServerSection, env: Mapping[str, str]) -> Path:
+    given = env.get(DATA_DIR_ENV)
+    return Path(given) if given else path.parent / server.data_dir
+
+
+def _named(text: ConfigText, sections: _Sections) -> Named:
+    def names(section: str) -> list[str]:
+        table = text.values.get(section, {})
+        return list(table) if isinstance(table, dict) else []
+
+    return Named(
+        models=sections.models,
+        tiers=sections.tiers,
+        policies=sections.policies,
+        budgets=sections.budgets,
+        provider_names=names("providers"),
+        model_names=names("models"),
+        tier_names=names("tiers"),
+        policy_names=names("policies"),
+    )
+
+
+def _providers_left_out(
+    sections: _Sections, env: Mapping[str, str], faults: FaultList
+) -> dict[str, str]:
+    """Optional providers without their key; a needed one without its key is a fault."""
+    off: dict[str, str] = {}
+    for name, provider in sections.providers.items():
+        variable = provider.missing_env(env)
+        if variable is None:
+            continue
+        if provider.optional:
+            off[name] = variable
+        else:
+            faults.add(
+                ("providers", name, "api_key_env"),
+                f"the environment variable {variable} is not set; set it, or write "
+                "`optional = true` to do without this provider",
+            )
+    return off
+
+
+def _connected_tiers(
+    text: ConfigText, sections: _Sections, off: Mapping[str, str], faults: FaultList
+) -> dict[str, TierSection]:
+    """The tiers without models whose provider is left out; each must keep one."""
+    tiers: dict[str, TierSection] = {}
+    models = sections.models
+    for name, tier in sections.tiers.items():
+        left = tuple(m for m in tier.models if m not in models or models[m].provider not in off)
+        if not left:
+            variables = sorted({off[models[model].provider] for model in tier.models})
+            faults.add(
+                ("tiers", name, "models"),
+                f"none of its models is connected; set {' or '.join(variables)}, or add a model "
+                "whose provider needs no key",
+            )
+        tiers[name] = tier.model_copy(update={"models": left})
+    return tiers
+
+
+def _read_prices(
+    sections: _Sections, models: Mapping[str, ModelSection], faults: FaultList
+) -> PriceCard:
+    """Prices of the connected models; those left out are checked all the same."""
+    priced = {
+        name: PricedModel(pricing, sections.models[name].upstream_model or name)
+        for name, pricing in sections.pricing.items()
+        if name in sections.models
+    }
+    try:
+        return build_price_card(priced, models, faults)
+    except CardError as error:
+        faults.add_elsewhere("price card", "", str(error))
+        return PriceCard(())
+
+
+def _wire_routing(
+    text: ConfigText,
+    sections: _Sections,
+    models: Mapping[str, ModelSection],
+    tiers: Mapping[str, TierSection],
+) -> tuple[Catalog, Mapping[str, Policy]]:
+    """Catalog and policies; what they refuse beyond `check_references` is a fault as well."""
+    aliases: dict[str, list[str]] = {name: [] for name in models}
+    for name, alias, _ in standing_aliases(models):
+        aliases[name].append(alias)
+    named = {
+        name: model.model_copy(update={"aliases": tuple(aliases[name])})
+        for name, model in models.items()
+    }
+    try:
+        catalog = build_catalog(named, tiers, sections.providers)
+        return catalog, build_policies(sections.policies, catalog)
+    except ConfigFault as fault:
+        line = line_of(text.lines, fault.path)
+        hint = fault.suggestion or None
+        raise ConfigError(
+            [Fault(text.file, line, dotted(fault.path), fault.message, hint)]
+        ) from fault

@@ -1,0 +1,125 @@
+"""What the sections of the configuration say about each other.
+
+Every name that one section uses must be defined by another, and no two models may share a name that
+a client can ask for. All faults are noted; nothing is changed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from budgets.config import BudgetSection
+from gateway.config_errors import KeyPath, suggest
+from gateway.config_reading import FaultList
+from routing.catalog import AUTO, AUTO_PREFIX, DEFAULT_POLICY, TIER_PREFIX
+from routing.config import ModelSection, PolicySection, TierSection
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The sections that passed their own checks, and every name the file defines.
+
+    A section with faults of its own is missing among the sections but not among the names, so that
+    what refers to it is not blamed too.
+    """
+
+    models: Mapping[str, ModelSection]
+    tiers: Mapping[str, TierSection]
+    policies: Mapping[str, PolicySection]
+    budgets: Mapping[int, BudgetSection]
+    provider_names: Collection[str]
+    model_names: Collection[str]
+    tier_names: Collection[str]
+    policy_names: Collection[str]
+
+
+def check_references(named: Named, faults: FaultList) -> None:
+    """Note every name that leads nowhere or means two things."""
+    for name, model in named.models.items():
+        path: KeyPath = ("models", name, "provider")
+        _known(model.provider, named.provider_names, "provider", path, faults)
+    for name, tier in named.tiers.items():
+        for index, model_name in enumerate(tier.models):
+            path = ("tiers", name, "models", index)
+            _known(model_name, named.model_names, "model", path, faults)
+    for path, tier_name in _tiers_of_policies(named.policies):
+        _known(tier_name, named.tier_names, "tier", path, faults)
+    _check_needed(named, faults)
+    _check_client_names(named.models, faults)
+    _check_budgets(named.budgets, faults)
+
+
+def _known(name: str, names: Collection[str], what: str, path: KeyPath, faults: FaultList) -> None:
+    if name not in names:
+        defined = ", ".join(sorted(names)[:10]) or "none"
+        faults.add(path, f"no {what} is called {name!r}; defined: {defined}", suggest(name, names))
+
+
+def _tiers_of_policies(policies: Mapping[str, PolicySection]) -> Iterator[tuple[KeyPath, str]]:
+    for name, policy in policies.items():
+        yield ("policies", name, "tier"), policy.tier
+        for index, rule in enumerate(policy.rules):
+            yield ("policies", name, "rules", index, "tier"), rule.tier
+
+
+def _check_needed(named: Named, faults: FaultList) -> None:
+    """Without these nothing could be answered."""
+    for section, names in (
+        ("providers", named.provider_names),
+        ("models", named.model_names),
+        ("tiers", named.tier_names),
+    ):
+        if not names:
+            faults.add((section,), f"at least one [{section}.NAME] is needed")
+    if DEFAULT_POLICY not in named.policy_names:
+        faults.add(
+            ("policies",),
+            f"[policies.{DEFAULT_POLICY}] is needed: it serves the model name {AUTO!r}",
+            suggest(DEFAULT_POLICY, named.policy_names),
+        )
+
+
+def _check_client_names(models: Mapping[str, ModelSection], faults: FaultList) -> None:
+    taken: dict[str, str] = {}
+    for path, name, model in _client_names(models):
+        if name == AUTO or name.startswith((AUTO_PREFIX, TIER_PREFIX)):
+            message = f"{name!r} is reserved: clients ask for policies and tiers with such names"
+            faults.add(path, message)
+        elif name in taken:
+            faults.add(path, f"{name!r} already means model {taken[name]!r}")
+        else:
+            taken[name] = model
+
+
+def _client_names(models: Mapping[str, ModelSection]) -> Iterator[tuple[KeyPath, str, str]]:
+    """Every name a client can ask for: the models' own first, then aliases still in force."""
+    for name in models:
+        yield ("models", name), name, name
+    for name, alias, index in standing_aliases(models):
+        yield ("models", name, "aliases", index), alias, name
+
+
+def standing_aliases(models: Mapping[str, ModelSection]) -> Iterator[tuple[str, str, int]]:
+    """Model, alias and its position, without the aliases that stand-ins give up.
+
+    A stand-in answers to a name only as long as no connected model has it.
+    """
+    connected = {
+        alias
+        for name, model in models.items()
+        if not model.stand_in
+        for alias in (name, *model.aliases)
+    }
+    for name, model in models.items():
+        for index, alias in enumerate(model.aliases):
+            if not (model.stand_in and alias in connected):
+                yield name, alias, index
+
+
+def _check_budgets(budgets: Mapping[int, BudgetSection], faults: FaultList) -> None:
+    seen: set[tuple[str, str]] = set()
+    for index, budget in budgets.items():
+        same = (budget.scope, budget.window.value)
+        if same in seen:
+            message = f"{budget.scope} already has a budget for the window {budget.window.value!r}"
+            faults.add(("budgets", index), message)
+        seen.add(same)

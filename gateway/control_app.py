@@ -1,0 +1,42 @@
+"""The control plane's FastAPI application: admin API and dashboard."""
+
+from fastapi import FastAPI
+
+from gateway.control_plane import ControlServices
+from gateway.routes.admin import AdminServices, admin_router
+from gateway.routes.dashboard import DashboardServices, dashboard_router
+
+
+def build_control_app(services: ControlServices) -> FastAPI:
+    """The routes under `/admin` and `/dashboard`."""
+    application = FastAPI(
+        title="Weir admin API", docs_url=None, redoc_url=None, openapi_url="/admin/openapi.json"
+    )
+    application.include_router(
+        admin_router(
+            AdminServices(
+                registry=services.registry,
+                policies=services.policies,
+                find_request=services.find_request,
+                audit=services.audit,
+                budgets=services.budgets,
+                status=services.status,
+                now_ms=services.now_ms,
+            )
+        )
+    )
+    application.include_router(
+        dashboard_router(
+            DashboardServices(
+                run_query=services.run_query,
+                budgets=services.budgets,
+                check_admin=services.is_admin,
+                freshness=services.freshness,
+                base_url=services.base_url,
+                tiers=services.tiers,
+                stand_ins=services.stand_ins,
+                now_ms=services.now_ms,
+            )
+        )
+    )
+    return application

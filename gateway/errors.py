@@ -1,0 +1,209 @@
+"""Every error a client can see, in the shape OpenAI's SDKs read.
+
+    ApiError             status, code, message, the field at fault, and whether to try again
+    `code`               stable name, listed in docs/errors.md
+    `x-should-retry`     `false` where trying again cannot help: an SDK would otherwise retry
+
+A refusal of the ledger, a routing dead end and an upstream failure are values of the floors below;
+they become errors here and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import orjson
+
+from budgets.ledger import Refusal
+from budgets.money import format_usd
+from gateway.providers.port import UpstreamError, UpstreamFault
+from routing.decide import NoRoute, NoRouteCode
+
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+@dataclass(slots=True, eq=False)
+class ApiError(Exception):
+    """An error response. `param` names the field at fault; `details` joins the error object.
+
+    Not frozen: Python itself writes the traceback into a raised exception.
+    """
+
+    status: int
+    code: str
+    message: str
+    param: str | None = None
+    kind: str = "invalid_request_error"
+    retry: bool | None = None
+    retry_after_s: int | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """`{"error": {"message", "type", "param", "code", …}}`."""
+        error = {
+            "message": self.message,
+            "type": self.kind,
+            "param": self.param,
+            "code": self.code,
+            **self.details,
+        }
+        return orjson.dumps({"error": error})
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        headers = [JSON_TYPE]
+        if self.retry is not None:
+            headers.append((b"x-should-retry", b"true" if self.retry else b"false"))
+        if self.retry_after_s is not None:
+            headers.append((b"retry-after", b"%d" % self.retry_after_s))
+        if self.status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="weir"'))
+        return headers
+
+    def as_sse(self) -> bytes:
+        """The same error as a server-sent event, for a stream that has already begun."""
+        return b"event: error\ndata: " + self.body() + b"\n\n"
+
+
+def bad_request(message: str, param: str | None = None, code: str = "invalid_value") -> ApiError:
+    return ApiError(400, code, message, param)
+
+
+def unauthorized() -> ApiError:
+    """One message for every wrong key, so that it tells nothing about the keys there are."""
+    return ApiError(
+        401,
+        "invalid_api_key",
+        "Incorrect API key provided. Send a Weir key as `Authorization: Bearer sk-weir-...`; "
+        "`weir keys create` makes one.",
+        kind="invalid_request_error",
+        retry=False,
+    )
+
+
+def not_found(method: str, path: str) -> ApiError:
+    return ApiError(
+        404, "unknown_url", f"Unknown request URL: {method} {path}. See docs/api.md for the routes."
+    )
+
+
+def method_not_allowed(method: str, path: str) -> ApiError:
+    return ApiError(405, "method_not_allowed", f"{method} is not allowed on {path}.")
+
+
+def body_too_large(limit_bytes: int) -> ApiError:
+    return ApiError(
+        413,
+        "request_too_large",
+        f"The request body is larger than {limit_bytes} bytes (server.max_body_bytes).",
+        "body",
+        retry=False,
+    )
+
+
+def budget_exceeded(refusal: Refusal) -> ApiError:
+    """402: the budget named cannot bear the most this request may cost."""
+    resets_at = None
+    if refusal.resets_at_s is not None:
+        resets_at = datetime.fromtimestamp(refusal.resets_at_s, UTC).isoformat()
+    left_nano = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
+    message = (
+        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(refusal.limit_nano)} "
+        f"({refusal.window}), of which ${format_usd(refusal.spent_nano)} is spent and "
+        f"${format_usd(refusal.held_nano)} held by requests in flight; this request may cost "
+        f"${format_usd(refusal.needed_nano)}. "
+        + (f"It resets at {resets_at}." if resets_at else "It does not reset.")
+        + " A smaller max_tokens lowers what a request may cost."
+    )
+    return ApiError(
+        402,
+        "budget_exceeded",
+        message,
+        kind="insufficient_quota",
+        retry=False,
+        details={
+            "scope": refusal.scope,
+            "window": refusal.window.value,
+            "limit_usd": format_usd(refusal.limit_nano),
+            "spent_usd": format_usd(refusal.spent_nano),
+            "held_usd": format_usd(refusal.held_nano),
+            "remaining_usd": format_usd(left_nano),
+            "needed_usd": format_usd(refusal.needed_nano),
+            "resets_at": resets_at,
+        },
+    )
+
+
+_NO_ROUTE: Mapping[NoRouteCode, tuple[int, str]] = {
+    NoRouteCode.UNKNOWN_MODEL: (404, "model_not_found"),
+    NoRouteCode.UNKNOWN_POLICY: (404, "policy_not_found"),
+    NoRouteCode.CONTEXT_EXCEEDED: (400, "context_length_exceeded"),
+    NoRouteCode.CAPABILITY_MISSING: (400, "capability_missing"),
+    NoRouteCode.PRICE_UNKNOWN: (400, "price_unknown"),
+    NoRouteCode.NO_CANDIDATE: (400, "no_candidate"),
+    NoRouteCode.PROVIDER_DOWN: (503, "provider_down"),
+}
+
+
+def no_route(dead_end: NoRoute) -> ApiError:
+    """No model can take the request; the message says why, and what could."""
+    status, code = _NO_ROUTE[dead_end.code]
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return ApiError(status, code, dead_end.message, "model", kind)
+
+
+def stream_cut(reserved_nano: int) -> ApiError:
+    """Sent inside a stream that reached the amount reserved for it."""
+    return ApiError(
+        402,
+        "budget_exceeded",
+        f"The answer was cut: it reached the ${format_usd(reserved_nano)} reserved for it.",
+        kind="insufficient_quota",
+        retry=False,
+        details={"reserved_usd": format_usd(reserved_nano)},
+    )
+
+
+_UPSTREAM_STATUS: Mapping[UpstreamFault, tuple[int, str]] = {
+    UpstreamFault.CONNECT: (502, "upstream_unreachable"),
+    UpstreamFault.BROKEN: (502, "upstream_broken"),
+    UpstreamFault.FIRST_BYTE_TIMEOUT: (504, "upstream_timeout"),
+    UpstreamFault.IDLE_TIMEOUT: (504, "upstream_timeout"),
+    UpstreamFault.TOTAL_TIMEOUT: (504, "upstream_timeout"),
+}
+
+
+def upstream_failed(error: UpstreamError, provider: str) -> ApiError:
+    status, code = _UPSTREAM_STATUS[error.kind]
+    return ApiError(status, code, f"Provider {provider}: {error}", kind="upstream_error")
+
+
+def ledger_unavailable() -> ApiError:
+    return ApiError(
+        503,
+        "ledger_unavailable",
+        "The budget ledger could not be written, so nothing was spent. Try again shortly.",
+        kind="server_error",
+        retry=True,
+        retry_after_s=1,
+    )
+
+
+def overloaded(limit: int) -> ApiError:
+    return ApiError(
+        503,
+        "overloaded",
+        f"{limit} requests are under way, which is all this gateway takes at once "
+        "(server.max_concurrent_requests).",
+        kind="server_error",
+        retry=True,
+        retry_after_s=1,
+    )
+
+
+def internal_error(request_id: str) -> ApiError:
+    return ApiError(
+        500,
+        "internal_error",
+        f"The gateway failed on request {request_id}; its log says why.",
+        kind="server_error",
+    )

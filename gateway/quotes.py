@@ -1,0 +1,94 @@
+"""What a request may cost at most with each model, before it is sent. Pure.
+
+The input is bounded by the request's size; the output by the client's limit, or by what the model,
+the configuration and the tightest budget allow where the client set none.
+"""
+
+from dataclasses import dataclass
+
+from budgets.prices import Price, PriceCard, affordable_output_tokens, ceiling_nano
+from gateway.tokenizer import input_bound_tokens, widened_tokens
+from gateway.wire import ChatRequest
+from routing.catalog import ModelCard
+from routing.decide import Quote
+from routing.features import Features
+
+MIN_ANSWER_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """A quote with what it rests on: the price in force, and the bound to put into the request.
+
+    `output_tokens` covers one choice; `total_output_tokens` all of them. `inject_tokens` is the
+    bound the gateway must set itself, None where the client's own is as tight.
+    """
+
+    price: Price
+    ceiling_nano: int
+    output_tokens: int
+    total_output_tokens: int
+    inject_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quoter:
+    """Quotes for one request. `headroom_nano` is what its tightest budget has left."""
+
+    prices: PriceCard
+    request: ChatRequest
+    features: Features
+    headroom_nano: int | None
+    now_s: int
+    answer_cap_tokens: int
+    counted_tokens: int | None = None
+
+    def __call__(self, card: ModelCard) -> Quote:
+        """The most this request can cost with a model; without a price there is no ceiling."""
+        bid = self.bid(card)
+        return Quote(None, 0) if bid is None else Quote(bid.ceiling_nano, bid.output_tokens)
+
+    def bid(self, card: ModelCard) -> Bid | None:
+        tier = self.request.body.get("service_tier")
+        price = self.prices.at(
+            card.price_model, self.now_s, tier if isinstance(tier, str) else "default"
+        )
+        if price is None:
+            return None
+        input_tokens = self.input_tokens(card)
+        asked = self.request.output_tokens
+        choices = self.request.choices
+        most = card.max_output_tokens
+        if asked is not None:
+            output = min(asked, most)
+            inject = output if output < asked else None
+        else:
+            output = min(most, self.answer_cap_tokens)
+            if self.headroom_nano is not None:
+                output = self._affordable(price, input_tokens, output, choices)
+            inject = output if self.headroom_nano is not None or output < most else None
+        total = output * choices
+        return Bid(price, ceiling_nano(price, input_tokens, total), output, total, inject)
+
+    def _affordable(self, price: Price, input_tokens: int, output: int, choices: int) -> int:
+        """As much of the output as the headroom bears, if that is enough for an answer at all."""
+        headroom = self.headroom_nano or 0
+        if ceiling_nano(price, input_tokens, output * choices) <= headroom:
+            return output
+        affordable = affordable_output_tokens(price, input_tokens, headroom) // choices
+        return affordable if affordable >= min(MIN_ANSWER_TOKENS, output) else output
+
+    def input_tokens(self, card: ModelCard) -> int:
+        """The bound of the input: by size, or by count where that is tighter."""
+        features = self.features
+        media = features.images + features.audio + features.files
+        by_size = input_bound_tokens(
+            len(self.request.raw),
+            len(self.request.body["messages"]),
+            media,
+            card.prompt_overhead_tokens,
+        )
+        if self.counted_tokens is None:
+            return by_size
+        counted = widened_tokens(self.counted_tokens, media, card.prompt_overhead_tokens)
+        return min(by_size, counted)

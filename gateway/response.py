@@ -1,0 +1,136 @@
+"""The one place that talks to the client: it sends each response whole, or a stream to its end.
+
+ASGI's `send` never says that a client has gone, so a stream is watched: the watcher hears the
+disconnect and lets go of the upstream, which wakes the relay.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from typing import Any
+
+from gateway.errors import ApiError, body_too_large
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
+DRAIN_FACTOR = 8
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"content-length",
+        b"set-cookie",
+        b"server",
+        b"date",
+    }
+)
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The request's body; raise ApiError (413) above the limit and ClientGone on a hang-up.
+
+    A body that is too large is still read (up to a bound) and thrown away: a client that is writing
+    does not read its answer.
+    """
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > limit_bytes:
+            raise body_too_large(limit_bytes)
+        return body
+    parts = [body]
+    size = len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= limit_bytes:
+            parts.append(part)
+        elif size > limit_bytes * DRAIN_FACTOR:
+            break
+    if size > limit_bytes:
+        raise body_too_large(limit_bytes)
+    return b"".join(parts)
+
+
+def relayed_headers(
+    upstream: RawHeaders, own: Iterable[tuple[bytes, bytes]]
+) -> list[tuple[bytes, bytes]]:
+    """The provider's headers that are for the client, then ours."""
+    headers = [
+        pair
+        for pair in upstream
+        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(b"x-weir-")
+    ]
+    headers.extend(own)
+    return headers
+
+
+async def send_whole(
+    send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    """One response with a known length."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_error(send: Send, error: ApiError, own: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    """An error in the shape SDKs read."""
+    await send_whole(send, error.status, [*error.headers(), *own], error.body())
+
+
+async def start_stream(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def send_part(send: Send, part: bytes) -> None:
+    """A piece of a stream; returns when the client's connection takes more."""
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+async def end_stream(send: Send, tail: bytes) -> None:
+    await send({"type": "http.response.body", "body": tail, "more_body": False})
+
+
+class HangUpWatch:
+    """Calls `on_gone` when the client hangs up; leave it before the response ends."""
+
+    __slots__ = ("_on_gone", "_receive", "_task", "gone")
+
+    def __init__(self, receive: Receive, on_gone: Callable[[], None]) -> None:
+        self._receive = receive
+        self._on_gone = on_gone
+        self._task: asyncio.Task[None] | None = None
+        self.gone = False
+
+    def __enter__(self) -> "HangUpWatch":
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+        self.gone = True
+        self._on_gone()

@@ -1,0 +1,1 @@
+"""HTTP routes: the data plane as raw ASGI, the control plane as FastAPI."""

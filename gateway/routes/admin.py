@@ -1,0 +1,167 @@
+"""The admin API: what happened, what it cost, who may call. Every route needs an admin key.
+
+`admin_router` builds the routes around `AdminServices`, the handful of things they ask for; what
+answers stands elsewhere. Errors have the shape of the data plane's.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from gateway.auth import Principal, Role
+from gateway.errors import ApiError, bad_request, unauthorized
+from gateway.key_registry import KeyRecord, KeyRegistry, KeyRegistryError, NewKey
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminServices:
+    """What the routes ask of the gateway.
+
+    `policies` are the names a key may be bound to. `find_request` gives the row of one request,
+    `audit` the comparison of ledger and telemetry, `budgets` each budget with its accounts and
+    `status` the gateway's own condition; all as JSON objects.
+    """
+
+    registry: KeyRegistry
+    policies: frozenset[str]
+    find_request: Callable[[str], Awaitable[JsonObject | None]]
+    audit: Callable[[], Awaitable[JsonObject]]
+    budgets: Callable[[], Awaitable[Sequence[JsonObject]]]
+    status: Callable[[], JsonObject]
+    now_ms: Callable[[], int]
+
+
+class KeyRequest(BaseModel):
+    """The body of `POST /admin/keys`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    team: str
+    workflow: str
+    role: Role = Role.DATA
+    policy: str | None = None
+
+
+class _AdminRoute(APIRoute):
+    """A route whose refusals are error objects, whoever raised them."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except ApiError as error:
+                return _error_response(error)
+            except RequestValidationError as error:
+                return _error_response(_invalid_body(error))
+
+        return answer
+
+
+def _error_response(error: ApiError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers()}
+    return Response(error.body(), error.status, headers)
+
+
+def _invalid_body(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return bad_request(f"`{field}`: {first['msg']}.", field)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def admin_router(services: AdminServices) -> APIRouter:
+    """The routes under `/admin`, open to admin keys only (401 without a key, 403 with another)."""
+
+    async def admin_only(request: Request) -> Principal:
+        principal = services.registry.authenticate(request.scope["headers"])
+        if principal is None:
+            raise unauthorized()
+        if principal.role is not Role.ADMIN:
+            raise ApiError(
+                403,
+                "admin_key_required",
+                "This key does not open the admin API; `weir keys create --role admin` makes one "
+                "that does.",
+                kind="permission_error",
+                retry=False,
+            )
+        return principal
+
+    router = APIRouter(
+        prefix="/admin",
+        tags=["admin"],
+        route_class=_AdminRoute,
+        dependencies=[Depends(admin_only)],
+    )
+    _add_reading_routes(router, services)
+    _add_key_routes(router, services)
+    return router
+
+
+def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
+    @router.get("/requests/{request_id}", summary="Why a request went where it went, and its cost")
+    async def read_request(request_id: str) -> Response:
+        found = await services.find_request(request_id)
+        if found is None:
+            raise ApiError(
+                404,
+                "request_not_found",
+                f"No request {request_id!r}; its id is in the response header `x-request-id`.",
+                "request_id",
+            )
+        return _json(found)
+
+    @router.get("/audit", summary="The ledger against telemetry, to the nano-dollar")
+    async def read_audit() -> Response:
+        return _json(await services.audit())
+
+    @router.get("/budgets", summary="Each budget with what is posted, held and left")
+    async def read_budgets() -> Response:
+        return _json({"budgets": await services.budgets()})
+
+    @router.get("/status", summary="The gateway's condition: providers, collector, version")
+    async def read_status() -> Response:
+        return _json(services.status())
+
+
+def _add_key_routes(router: APIRouter, services: AdminServices) -> None:
+    @router.get("/keys", summary="Every key made here, without the keys themselves")
+    async def list_keys() -> Response:
+        return _json({"keys": [key_view(record) for record in services.registry.list()]})
+
+    @router.post("/keys", status_code=201, summary="Make a key; the answer shows it once")
+    async def create_key(body: KeyRequest) -> Response:
+        if body.policy is not None and body.policy not in services.policies:
+            raise bad_request(f"There is no policy {body.policy!r}.", "policy")
+        new = NewKey(body.name, body.team, body.workflow, body.role, body.policy)
+        try:
+            record, key = services.registry.create(new, services.now_ms())
+        except KeyRegistryError as error:
+            raise bad_request(f"{error}.", str(error).partition(":")[0]) from error
+        return _json({**key_view(record), "key": key}, 201)
+
+    @router.delete("/keys/{key_id}", summary="Revoke a key for good")
+    async def revoke_key(key_id: str) -> Response:
+        record = services.registry.revoke(key_id, services.now_ms())
+        if record is None:
+            raise ApiError(404, "key_not_found", f"No key {key_id!r}.", "key_id")
+        return _json(key_view(record))
+
+
+def key_view(record: KeyRecord) -> dict[str, Any]:
+    """A key as JSON; times are milliseconds since 1970."""
+    return asdict(record)

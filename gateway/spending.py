@@ -1,0 +1,240 @@
+"""Stages 6 to 9: money is held, so from here on the hold ends exactly once, whatever happens."""
+
+import asyncio
+import time
+
+from budgets.ledger import HoldState
+from budgets.money import format_usd
+from budgets.port import OutboxEvent
+from budgets.prices import Cost, cost
+from budgets.usage import TokenUsage
+from gateway.clock import since_ms
+from gateway.desk import Desk, Spending
+from gateway.errors import upstream_failed
+from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamReply
+from gateway.records import add_money, end_event, stamp
+from gateway.relay import Outcome, StreamRelay, relay_whole
+from gateway.response import (
+    RawHeaders,
+    Receive,
+    Send,
+    end_stream,
+    relayed_headers,
+    send_error,
+    send_whole,
+    start_stream,
+)
+from gateway.wire import upstream_body
+from routing.catalog import ModelCard
+from routing.health import counts_as_failure
+from telemetry.event import Ending, UsageSource
+
+PASSED_HEADERS = frozenset(
+    {
+        b"accept",
+        b"openai-beta",
+        b"anthropic-beta",
+        b"anthropic-version",
+        b"idempotency-key",
+        b"traceparent",
+        b"tracestate",
+        b"user-agent",
+        b"x-client-request-id",
+    }
+)
+
+
+class Spender:
+    """Asks the provider, carries the answer back, and settles what it cost."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def spend(self, spending: Spending, receive: Receive, send: Send) -> None:
+        """Stages 6 to 9 in order; the hold has ended when this returns or raises."""
+        try:
+            reply = await self._open(spending)
+            if isinstance(reply, Outcome):
+                outcome, headers = reply, None
+            else:
+                headers = reply.headers
+                outcome = await self._relay(spending, reply, receive, send)
+            price = await self._cost(spending, outcome)
+            await self._settle(spending, outcome, price)
+        finally:
+            if not spending.settled:
+                await asyncio.shield(self._settle_unknown(spending))
+        await self._finish(spending, outcome, headers, send)
+
+    async def _open(self, spending: Spending) -> UpstreamReply | Outcome:
+        """Ask the candidates in order until one answers, the next only if nothing was billed."""
+        spending.event.gateway_ms = since_ms(spending.call.started_s)
+        spending.hold = await self._desk.ledger.dispatch(spending.hold, spending.event.to_json())
+        spending.dispatched_s = time.perf_counter()
+        candidates = spending.route.candidates[: self._desk.limits.attempts]
+        failed = Outcome(Ending.UPSTREAM_FAILED, 0, b"")
+        for place, candidate in enumerate(candidates, 1):
+            card = spending.card = candidate.model
+            self._desk.health.asked(card)
+            spending.event.attempts = place
+            try:
+                reply = await self._ask(spending, card)
+            except UpstreamError as error:
+                self._desk.health.failed(card, error.kind.value)
+                failure = upstream_failed(error, card.provider)
+                failed = Outcome(
+                    Ending.UPSTREAM_FAILED, 0, b"", error=failure, billed=error.reached_provider
+                )
+                if error.reached_provider:
+                    break
+                continue
+            spending.event.first_byte_ms = since_ms(spending.call.started_s)
+            self._desk.health.answered(card, reply.status, reply.headers)
+            if counts_as_failure(reply.status) and place < len(candidates):
+                reply.close()
+                continue
+            return reply
+        return failed
+
+    async def _ask(self, spending: Spending, card: ModelCard) -> UpstreamReply:
+        desk = self._desk
+        chat = spending.call.chat
+        passed = [pair for pair in spending.call.headers if pair[0] in PASSED_HEADERS]
+        body = upstream_body(
+            chat,
+            card.upstream_model,
+            spending.bids[card.name].inject_tokens,
+            desk.limit_fields[card.provider],
+        )
+        return await desk.providers[card.provider].open(
+            UpstreamCall("/chat/completions", body, tuple(passed), desk.timeouts[card.provider])
+        )
+
+    async def _relay(
+        self, spending: Spending, reply: UpstreamReply, receive: Receive, send: Send
+    ) -> Outcome:
+        chat = spending.call.chat
+        if not (chat.stream and reply.status < 300 and _is_event_stream(reply.headers)):
+            return await relay_whole(reply, spending.card.provider, self._desk.tokenizer.count)
+        reserved = (b"x-weir-reserved-usd", format_usd(spending.hold.amount_nano).encode())
+        own = [*self._own_headers(spending), reserved]
+        await start_stream(send, reply.status, relayed_headers(reply.headers, own))
+        relay = StreamRelay(
+            reply,
+            send,
+            provider=spending.card.provider,
+            hide_usage=not chat.wants_usage,
+            limit_tokens=spending.bids[spending.card.name].total_output_tokens,
+            reserved_nano=spending.hold.amount_nano,
+            count=self._desk.tokenizer.count,
+        )
+        return await relay.run(receive)
+
+    async def _cost(self, spending: Spending, outcome: Outcome) -> Cost | None:
+        """Price what the provider reported, or an estimate marked so; None: nothing is billed."""
+        if not outcome.billed:
+            return None
+        source = UsageSource.PROVIDER
+        usage = outcome.usage
+        if usage is None:
+            source = UsageSource.ESTIMATED
+            usage = await self._estimate(spending, outcome)
+        bid = spending.bids[spending.card.name]
+        price = cost(bid.price, usage)
+        add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))
+        return price
+
+    async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
+        counted = spending.quoter.counted_tokens
+        if counted is None:
+            counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
+        bid = spending.bids[spending.card.name]
+        return TokenUsage(
+            fresh=min(
+                counted + spending.card.prompt_overhead_tokens,
+                spending.quoter.input_tokens(spending.card),
+            ),
+            output=min(outcome.output_tokens, bid.total_output_tokens),
+        )
+
+    def _frontier_nano(self, spending: Spending, usage: TokenUsage) -> int:
+        """What the same tokens cost with the frontier model; 0 where that has no price."""
+        frontier = self._desk.frontier
+        if frontier is None:
+            return 0
+        price = self._desk.prices.at(frontier.price_model, spending.quoter.now_s)
+        return 0 if price is None else cost(price, usage).total_nano
+
+    async def _settle(self, spending: Spending, outcome: Outcome, price: Cost | None) -> None:
+        """End the hold and write the event, in one transaction. Repeating it changes nothing."""
+        event = spending.event
+        card = spending.card
+        event.model, event.provider, event.upstream_model = (
+            card.name,
+            card.provider,
+            card.upstream_model,
+        )
+        end_event(event, outcome.ending, outcome.status, outcome.error_code)
+        stamp(event, spending.call.started_s)
+        record = event.to_outbox()
+        try:
+            if price is None:
+                await self._desk.ledger.release(spending.hold, record)
+            else:
+                await self._desk.ledger.settle(spending.hold, price.total_nano, record)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._settle_again(spending, price, record))
+            raise
+        spending.settled = True
+
+    async def _settle_again(
+        self, spending: Spending, price: Cost | None, record: OutboxEvent
+    ) -> None:
+        if price is None:
+            await self._desk.ledger.release(spending.hold, record)
+        else:
+            await self._desk.ledger.settle(spending.hold, price.total_nano, record)
+        spending.settled = True
+
+    async def _settle_unknown(self, spending: Spending) -> None:
+        """Something broke between hold and settlement: never free, never held for ever."""
+        outcome = Outcome(Ending.UNKNOWN, 0, b"")
+        if spending.hold.state is HoldState.HELD:
+            await self._settle(spending, outcome, None)
+            return
+        price = Cost(spending.hold.amount_nano, {}, "")
+        spending.event.usage_source = UsageSource.ASSUMED
+        spending.event.cost_nano = spending.event.output_cost_nano = spending.hold.amount_nano
+        spending.event.input_cost_nano = 0
+        await self._settle(spending, outcome, price)
+
+    async def _finish(
+        self, spending: Spending, outcome: Outcome, upstream: RawHeaders | None, send: Send
+    ) -> None:
+        """Send what was kept back until the money was settled."""
+        if outcome.streamed:
+            await end_stream(send, outcome.body)
+            return
+        own = self._own_headers(spending)
+        own.append((b"x-weir-cost-usd", format_usd(spending.event.cost_nano).encode()))
+        if outcome.error is not None:
+            await send_error(send, outcome.error, own)
+            return
+        await send_whole(send, outcome.status, relayed_headers(upstream or (), own), outcome.body)
+
+    def _own_headers(self, spending: Spending) -> list[tuple[bytes, bytes]]:
+        route = spending.route
+        return [
+            (b"x-weir-request-id", spending.call.request_id.encode()),
+            (b"x-weir-model", spending.card.name.encode()),
+            (b"x-weir-tier", spending.event.tier.encode()),
+            (b"x-weir-reason", route.reason.encode("ascii", "replace")),
+            (b"x-weir-run", spending.call.identity.run.encode()),
+        ]
+
+
+def _is_event_stream(headers: RawHeaders) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in headers
+    )

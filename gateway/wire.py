@@ -1,0 +1,253 @@
+"""A chat completion request on the wire: read it strictly, and change only the bytes that must.
+
+The parsed body is for looking; the raw bytes are what goes upstream, with single values spliced in.
+So fields Weir has never heard of, number formats and key order reach the provider as they came.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json.decoder import scanstring  # type: ignore[attr-defined]
+from typing import Any
+
+import orjson
+
+from gateway.errors import ApiError, bad_request
+
+_MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+_HIDE_A_KEY = (b'\\\\"', b" :", b"\n:", b"\t:", b"\r:")
+_SPACE = " \t\r\n"
+_DECODER = json.JSONDecoder(strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A checked request body: the bytes as they came and a view of them."""
+
+    raw: bytes
+    body: Mapping[str, Any]
+    model: str
+    stream: bool
+    wants_usage: bool
+    output_tokens_field: str | None
+    output_tokens: int | None
+    choices: int
+
+
+def read_chat_request(raw: bytes) -> ChatRequest:
+    """Parse and check the fields Weir acts on; raise ApiError (400) naming the field and the fix.
+
+    What Weir does not act on is the provider's to judge.
+    """
+    body = _parse_object(raw)
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise bad_request(
+            '`model` must be a name such as "auto".'
+            if "model" in body
+            else '`model` is missing: name one, for example "auto".',
+            "model",
+            "invalid_type" if "model" in body else "missing_required_parameter",
+        )
+    _check_messages(body)
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise bad_request("`stream` must be true or false.", "stream", "invalid_type")
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise bad_request("`stream_options` must be an object.", "stream_options", "invalid_type")
+    field, limit = _output_limit(body)
+    choices = _positive(body, "n") or 1
+    return ChatRequest(
+        raw=raw,
+        body=body,
+        model=model,
+        stream=bool(stream),
+        wants_usage=bool(options and options.get("include_usage")),
+        output_tokens_field=field,
+        output_tokens=limit,
+        choices=choices,
+    )
+
+
+def _parse_object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        where = f" (line {error.lineno}, column {error.colno})"
+        raise bad_request(
+            f"The request body is not valid JSON: {error.msg}{where}.", "body", "invalid_json"
+        ) from error
+    if not isinstance(body, dict):
+        raise bad_request("The request body must be a JSON object.", "body", "invalid_json")
+    if not _surely_without_duplicates(raw, body):
+        _refuse_duplicates(raw)
+    return body
+
+
+def _surely_without_duplicates(raw: bytes, body: dict[str, Any]) -> bool:
+    """True only where no object has a key twice; a cheap count that may doubt but never errs.
+
+    Every key is followed by `":`, and inside a string that reads `\\":`. A string that begins with
+    a colon is counted too, so the count is never too low and an equal one is proof. What could hide
+    a key from it, a space before the colon or a backslash before the quote, is never trusted.
+    """
+    if any(hiding in raw for hiding in _HIDE_A_KEY):
+        return False
+    return raw.count(b'":') - raw.count(b'\\":') == _count_keys(body)
+
+
+def _count_keys(value: Any) -> int:
+    count = 0
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            pending.extend(child for child in item.values() if isinstance(child, dict | list))
+        else:
+            pending.extend(child for child in item if isinstance(child, dict | list))
+    return count
+
+
+def _refuse_duplicates(raw: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise bad_request(
+                    f"The key `{key[:80]}` stands twice in one object; keep one of them.",
+                    key[:80],
+                    "duplicate_key",
+                )
+            seen[key] = value
+        return seen
+
+    json.loads(raw, object_pairs_hook=unique, strict=False)
+
+
+def _check_messages(body: Mapping[str, Any]) -> None:
+    messages = body.get("messages")
+    if messages is None:
+        raise bad_request(
+            "`messages` is missing: send a list of messages such as "
+            '[{"role": "user", "content": "Hello"}].',
+            "messages",
+            "missing_required_parameter",
+        )
+    if not isinstance(messages, list) or not messages:
+        raise bad_request("`messages` must be a list with at least one message.", "messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise bad_request(
+                f"`messages[{index}]` must be an object with `role` and `content`.",
+                f"messages[{index}]",
+                "invalid_type",
+            )
+        if not isinstance(message.get("role"), str):
+            raise bad_request(
+                f'`messages[{index}].role` must be a text such as "user".',
+                f"messages[{index}].role",
+                "invalid_type" if "role" in message else "missing_required_parameter",
+            )
+
+
+def _positive(body: Mapping[str, Any], field: str) -> int | None:
+    value = body.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 31:
+        raise bad_request(f"`{field}` must be a whole number of at least 1.", field)
+    return value
+
+
+def _output_limit(body: Mapping[str, Any]) -> tuple[str | None, int | None]:
+    """The field that bounds the answer and its value; the smaller one where both are set."""
+    limits = [
+        (value, field)
+        for field in ("max_completion_tokens", "max_tokens")
+        if (value := _positive(body, field)) is not None
+    ]
+    if not limits:
+        return None, None
+    value, field = min(limits)
+    return field, value
+
+
+def upstream_body(
+    request: ChatRequest, upstream_model: str, output_tokens: int | None, limit_field: str
+) -> bytes:
+    """The bytes for the provider: the model's own name, and usage reported on streams.
+
+    `output_tokens` bounds the answer where the client set no bound or a larger one; None leaves the
+    client's word. Everything else is as it came.
+    """
+    changes: dict[str, Any] = {}
+    if upstream_model != request.model:
+        changes["model"] = upstream_model
+    if request.stream and not request.wants_usage:
+        options = request.body.get("stream_options") or {}
+        changes["stream_options"] = {**options, "include_usage": True}
+    if output_tokens is not None:
+        changes[request.output_tokens_field or limit_field] = output_tokens
+    return splice(request.raw, request.body, changes) if changes else request.raw
+
+
+def splice(raw: bytes, body: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
+    """Replace or add top-level values of a JSON object, leaving every other byte alone."""
+    present = {key: value for key, value in changes.items() if key in body}
+    # An escape could write the key "model" in another way, so that the one found is a nested one.
+    if list(present) == ["model"] and raw.count(b'"model"') == 1 and b"\\u00" not in raw:
+        found = _MODEL_VALUE.search(raw)
+        if found is not None:
+            raw = raw[: found.start(1)] + orjson.dumps(changes["model"]) + raw[found.end(1) :]
+            present = {}
+    if present:
+        raw = _splice_present(raw, present)
+    added = {key: value for key, value in changes.items() if key not in body}
+    if added:
+        raw = _append(raw, added, bool(body))
+    return raw
+
+
+def _append(raw: bytes, added: Mapping[str, Any], has_members: bool) -> bytes:
+    end = raw.rindex(b"}")
+    members = orjson.dumps(added)[1:-1]
+    return raw[:end] + (b"," if has_members else b"") + members + raw[end:]
+
+
+def _splice_present(raw: bytes, changes: Mapping[str, Any]) -> bytes:
+    text = raw.decode()
+    pieces: list[str] = []
+    copied = 0
+    for key, start, end in _members(text):
+        if key in changes:
+            pieces += (text[copied:start], orjson.dumps(changes[key]).decode())
+            copied = end
+    pieces.append(text[copied:])
+    return "".join(pieces).encode()
+
+
+def _members(text: str) -> list[tuple[str, int, int]]:
+    """Key and span of the value of each top-level member of valid JSON text."""
+    members: list[tuple[str, int, int]] = []
+    at = _skip_space(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = scanstring(text, at + 1, False)
+        start = _skip_space(text, _skip_space(text, at) + 1)
+        _, end = _DECODER.raw_decode(text, start)
+        members.append((key, start, end))
+        at = _skip_space(text, end)
+        if text[at] == ",":
+            at = _skip_space(text, at + 1)
+    return members
+
+
+def _skip_space(text: str, at: int) -> int:
+    while text[at] in _SPACE:
+        at += 1
+    return at
+
+
+__all__ = ["ApiError", "ChatRequest", "read_chat_request", "splice", "upstream_body"]

@@ -1,0 +1,225 @@
+"""The routing sections of `config.toml`, and their checked translation into catalog and policies.
+
+pydantic checks each section by itself. References between sections are checked by `build_catalog`
+and `build_policies`, which raise `ConfigFault` with the path of the wrong key, so that the config
+loader can name file and line. A model's price keys are those of `budgets.config.ModelPricing`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from budgets.config import ModelPricing, Section
+from routing.catalog import (
+    AUTO,
+    AUTO_PREFIX,
+    DEFAULT_POLICY,
+    TIER_PREFIX,
+    Capability,
+    Catalog,
+    ModelCard,
+    Tier,
+)
+from routing.lexicon import Task
+from routing.policies import Fallback, Match, Policy, Rule, policies_by_name
+
+
+class ConfigFault(ValueError):
+    """A section that contradicts another one.
+
+    `path` is the wrong key's, such as `("policies", "default", "rules", 0, "tier")`, `suggestion`
+    what was probably meant (empty where nothing is close).
+    """
+
+    def __init__(self, path: tuple[str | int, ...], message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.message = message
+        self.suggestion = suggestion
+
+
+def _listed(value: object) -> object:
+    """One text stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.:/@+-]*$")]
+Patterns = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ModelSection(ModelPricing):
+    """`[models.NAME]`: one model at one provider, with its price keys."""
+
+    provider: Text
+    upstream_model: Text | None = None
+    context_tokens: Annotated[int, Field(ge=1, le=100_000_000)]
+    max_output_tokens: Annotated[int, Field(ge=1, le=100_000_000)]
+    prompt_overhead_tokens: Tokens = 0
+    capabilities: frozenset[Capability] = frozenset()
+    aliases: tuple[Name, ...] = ()
+    stand_in: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.max_output_tokens > self.context_tokens:
+            raise ValueError("max_output_tokens must not exceed context_tokens")
+        return self
+
+
+class TierSection(Section):
+    """`[tiers.NAME]`: models of one class of price and strength, in order of preference."""
+
+    models: Annotated[tuple[Text, ...], Field(min_length=1)]
+    rank: int | None = None
+
+
+class MatchSection(Section):
+    """`match = { ... }` of a rule: every key given must hold."""
+
+    workflow: Patterns = ()
+    team: Patterns = ()
+    key: Patterns = ()
+    task: Annotated[tuple[Task, ...], BeforeValidator(_listed)] = ()
+    difficulty_min: Share | None = None
+    difficulty_max: Share | None = None
+    prompt_tokens_min: Tokens | None = None
+    prompt_tokens_max: Tokens | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    schema_: Annotated[bool | None, Field(alias="schema")] = None
+    reasoning: bool | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        for name in ("difficulty", "prompt_tokens"):
+            least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
+            if least is not None and most is not None and least > most:
+                raise ValueError(f"{name}_min must not exceed {name}_max")
+        return self
+
+    def to_match(self) -> Match:
+        values = {name: getattr(self, name) for name in MatchSection.model_fields}
+        return Match(schema=values.pop("schema_"), **values)
+
+
+class RuleSection(Section):
+    """`[[policies.NAME.rules]]`: a match and the tier it leads to."""
+
+    name: Name
+    match: MatchSection = MatchSection()
+    tier: Text
+
+
+class PolicySection(Section):
+    """`[policies.NAME]`: rules in order, and the tier where none matches."""
+
+    tier: Text
+    fallback: Fallback = Fallback.UP
+    rules: tuple[RuleSection, ...] = ()
+
+
+def _check_known(name: str, known: Collection[str], path: tuple[str | int, ...], what: str) -> None:
+    if name in known:
+        return
+    close = get_close_matches(name, known, n=1)
+    listed = ", ".join(sorted(known)[:10]) or "none"
+    suggestion = close[0] if close else ""
+    raise ConfigFault(path, f"no {what} is called {name!r}; known: {listed}", suggestion)
+
+
+def _check_client_name(name: str, taken: Mapping[str, str], path: tuple[str | int, ...]) -> None:
+    if name == AUTO or name.startswith((AUTO_PREFIX, TIER_PREFIX)):
+        raise ConfigFault(path, f"{name!r} is reserved: clients ask for policies and tiers so")
+    if name in taken:
+        raise ConfigFault(path, f"{name!r} already means model {taken[name]!r}")
+
+
+def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> Iterable[ModelCard]:
+    taken: dict[str, str] = {}
+    for name in models:
+        _check_client_name(name, taken, ("models", name))
+        taken[name] = name
+    for name, section in models.items():
+        _check_known(section.provider, providers, ("models", name, "provider"), "provider")
+        for index, alias in enumerate(section.aliases):
+            _check_client_name(alias, taken, ("models", name, "aliases", index))
+            taken[alias] = name
+        yield ModelCard(
+            name=name,
+            provider=section.provider,
+            upstream_model=section.upstream_model or name,
+            price_model=name,
+            context_tokens=section.context_tokens,
+            max_output_tokens=section.max_output_tokens,
+            prompt_overhead_tokens=section.prompt_overhead_tokens,
+            capabilities=section.capabilities,
+            aliases=section.aliases,
+            stand_in=section.stand_in,
+        )
+
+
+def _tiers(tiers: Mapping[str, TierSection], models: Collection[str]) -> Iterable[Tier]:
+    ranks: dict[int, str] = {}
+    for position, (name, section) in enumerate(tiers.items(), start=1):
+        for index, model in enumerate(section.models):
+            path = ("tiers", name, "models", index)
+            _check_known(model, models, path, "model")
+            if model in section.models[:index]:
+                raise ConfigFault(path, f"{model!r} is already in this tier")
+        rank = position if section.rank is None else section.rank
+        if rank in ranks:
+            message = f"tiers {ranks[rank]!r} and {name!r} both have rank {rank}; set each its own"
+            raise ConfigFault(("tiers", name), message)
+        ranks[rank] = name
+        yield Tier(name, rank, section.models)
+
+
+def build_catalog(
+    models: Mapping[str, ModelSection],
+    tiers: Mapping[str, TierSection],
+    providers: Collection[str],
+) -> Catalog:
+    """The catalog of the `[models]` and `[tiers]` sections; raise ConfigFault for bad references.
+
+    Models are priced under their own name. Tiers without `rank` take their position in the file,
+    from 1.
+    """
+    return Catalog(list(_cards(models, providers)), list(_tiers(tiers, models)))
+
+
+def _rules(policy: str, section: PolicySection, tiers: Collection[str]) -> Iterable[Rule]:
+    names: set[str] = set()
+    for index, rule in enumerate(section.rules):
+        path = ("policies", policy, "rules", index)
+        _check_known(rule.tier, tiers, (*path, "tier"), "tier")
+        if rule.name in names:
+            raise ConfigFault((*path, "name"), f"two rules are called {rule.name!r}")
+        names.add(rule.name)
+        match = rule.match.to_match()
+        if match == Match() and index + 1 < len(section.rules):
+            message = f"rule {rule.name!r} matches everything, so no later rule can; put it last"
+            raise ConfigFault((*path, "match"), message)
+        yield Rule(rule.name, match, rule.tier)
+
+
+def build_policies(policies: Mapping[str, PolicySection], catalog: Catalog) -> Mapping[str, Policy]:
+    """The policies of the `[policies]` section; raise ConfigFault for bad references.
+
+    Where there are policies, one is called `default`: it serves `auto`.
+    """
+    if policies and DEFAULT_POLICY not in policies:
+        close = get_close_matches(DEFAULT_POLICY, policies, n=1)
+        message = f"no policy is called {DEFAULT_POLICY!r}, which the model name {AUTO!r} needs"
+        raise ConfigFault(("policies",), message, close[0] if close else "")
+    tiers = catalog.tiers_by_name
+    built: list[Policy] = []
+    for name, section in policies.items():
+        _check_known(section.tier, tiers, ("policies", name, "tier"), "tier")
+        rules = tuple(_rules(name, section, tiers))
+        built.append(Policy(name, section.tier, rules, section.fallback))
+    return policies_by_name(built)

@@ -1,0 +1,171 @@
+"""Which providers can be used now: circuit breakers as values, moved only by what is recorded.
+
+    CLOSED     --failures in a row-->            OPEN until a time
+    CLOSED     --the provider says retry later-> OPEN until then
+    OPEN       --that time, next attempt-->      HALF_OPEN: one request probes, the others stay away
+    HALF_OPEN  --success-->                      CLOSED
+    HALF_OPEN  --failure-->                      OPEN, for twice as long as before
+    HALF_OPEN  --the probe never reports-->      one more probe
+
+Times are milliseconds on whichever clock the caller uses throughout.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+_COUNTING_STATUSES = frozenset({401, 402, 408, 429})
+
+
+class BreakerState(StrEnum):
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerLimits:
+    """When a breaker opens and for how long; the pause doubles up to its maximum."""
+
+    failures_to_open: int = 5
+    pause_ms: int = 5_000
+    max_pause_ms: int = 300_000
+    probe_ms: int = 60_000
+
+
+DEFAULT_LIMITS = BreakerLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """What is known of one model at one provider.
+
+    `until_ms` is the end of the pause while OPEN, and of the probe's time while HALF_OPEN.
+    """
+
+    state: BreakerState = BreakerState.CLOSED
+    failures: int = 0
+    until_ms: int = 0
+    pause_ms: int = 0
+    cause: str = ""
+
+    def is_usable(self, now_ms: int) -> bool:
+        return self.state is BreakerState.CLOSED or now_ms >= self.until_ms
+
+    def record_attempt(self, now_ms: int, limits: BreakerLimits = DEFAULT_LIMITS) -> "Breaker":
+        """A request is about to be sent: after the pause, it is the one that probes."""
+        if self.state is BreakerState.CLOSED or now_ms < self.until_ms:
+            return self
+        return replace(self, state=BreakerState.HALF_OPEN, until_ms=now_ms + limits.probe_ms)
+
+    def record_success(self) -> "Breaker":
+        """The model answered: every earlier failure is forgotten."""
+        return self if self == _FRESH else _FRESH
+
+    def record_failure(
+        self,
+        now_ms: int,
+        cause: str,
+        *,
+        retry_after_ms: int = 0,
+        limits: BreakerLimits = DEFAULT_LIMITS,
+    ) -> "Breaker":
+        """The model failed by its own fault; see `counts_as_failure`.
+
+        `retry_after_ms` is the provider's own wish to be left alone; it opens the breaker at once.
+        """
+        failures = self.failures + 1
+        asked_until_ms = now_ms + min(retry_after_ms, limits.max_pause_ms)
+        if self.state is BreakerState.OPEN and now_ms < self.until_ms:
+            # Sent before the breaker opened: no news, unless the provider asks for more time.
+            return replace(self, until_ms=max(self.until_ms, asked_until_ms))
+        if self.state is BreakerState.CLOSED and failures < limits.failures_to_open:
+            if not retry_after_ms:
+                return replace(self, failures=failures, cause=cause)
+            return Breaker(BreakerState.OPEN, failures, asked_until_ms, self.pause_ms, cause)
+        pause_ms = min(limits.max_pause_ms, self.pause_ms * 2 or limits.pause_ms)
+        until_ms = max(now_ms + pause_ms, asked_until_ms)
+        return Breaker(BreakerState.OPEN, failures, until_ms, pause_ms, cause)
+
+
+_FRESH = Breaker()
+
+
+def counts_as_failure(status: int | None) -> bool:
+    """Whether an upstream status (None: no response) speaks against the provider.
+
+    Broken connections, 5xx, timeouts, throttling, and a refused key or an empty account do, because
+    the next request will meet them too. Any other 4xx was caused by the request itself and never
+    does: one client's bad requests must not take a provider from the others.
+    """
+    return status is None or status >= 500 or status in _COUNTING_STATUSES
+
+
+def breaker_key(provider: str, model: str) -> str:
+    """The name of the breaker of one model at one provider."""
+    return f"{provider}/{model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Every breaker that ever failed, and the providers that say they are not ready.
+
+    `breakers` maps `breaker_key` to its breaker, `not_ready` a provider to the reason. A missing
+    name is healthy.
+    """
+
+    breakers: Mapping[str, Breaker] = field(default_factory=dict)
+    not_ready: Mapping[str, str] = field(default_factory=dict)
+
+    def why_down(self, provider: str, model: str, now_ms: int) -> str | None:
+        """Why a model cannot be used now; None where it can."""
+        if provider in self.not_ready:
+            return f"provider {provider} is not ready: {self.not_ready[provider]}"
+        if not self.breakers:
+            return None
+        breaker = self.breakers.get(breaker_key(provider, model))
+        if breaker is None or breaker.is_usable(now_ms):
+            return None
+        if breaker.state is BreakerState.HALF_OPEN:
+            return f"provider {provider} is being probed after: {breaker.cause}"
+        wait_s = (breaker.until_ms - now_ms) / 1_000
+        return f"provider {provider} rests for {wait_s:.0f} s after: {breaker.cause}"
+
+    def with_breaker(self, key: str, breaker: Breaker) -> "Health":
+        """The same health but for one breaker; a healthy one is dropped."""
+        if self.breakers.get(key, _FRESH) == breaker:
+            return self
+        others = {name: known for name, known in self.breakers.items() if name != key}
+        return replace(self, breakers=others if breaker == _FRESH else {**others, key: breaker})
+
+    def breaker(self, key: str) -> Breaker:
+        return self.breakers.get(key, _FRESH)
+
+    def with_attempt(
+        self, key: str, now_ms: int, limits: BreakerLimits = DEFAULT_LIMITS
+    ) -> "Health":
+        return self.with_breaker(key, self.breaker(key).record_attempt(now_ms, limits))
+
+    def with_success(self, key: str) -> "Health":
+        return self.with_breaker(key, _FRESH)
+
+    def with_failure(
+        self,
+        key: str,
+        now_ms: int,
+        cause: str,
+        *,
+        retry_after_ms: int = 0,
+        limits: BreakerLimits = DEFAULT_LIMITS,
+    ) -> "Health":
+        failed = self.breaker(key).record_failure(
+            now_ms, cause, retry_after_ms=retry_after_ms, limits=limits
+        )
+        return self.with_breaker(key, failed)
+
+    def with_ready(self, provider: str, reason: str | None) -> "Health":
+        """A provider became ready (`reason` None) or says why it is not."""
+        if self.not_ready.get(provider) == reason:
+            return self
+        others = {name: why for name, why in self.not_ready.items() if name != provider}
+        return replace(self, not_ready=others if reason is None else {**others, provider: reason})

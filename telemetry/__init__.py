@@ -1,0 +1,1 @@
+"""What happened: one event for each request, kept in DuckDB exactly once."""

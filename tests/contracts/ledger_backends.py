@@ -1,0 +1,143 @@
+"""What the ledger's tests share: every store behind one door, and short words for its values.
+
+A store joins the suite with one function here that opens it on an empty directory.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxEvent
+from budgets.scopes import Charge, Window
+from budgets.stores.in_memory import InMemoryLedger
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_books import open_books
+
+T = TypeVar("T")
+
+NOON_MS = 1_793_491_200_000
+LEASE_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A store and the way to its books; the books show what is durable."""
+
+    store: LedgerStore
+    books: Callable[[], AbstractContextManager[LedgerBooks]]
+
+    async def account(self, name: str) -> Account:
+        return (await self.store.survey([name])).get(name, Account())
+
+    def outbox_ids(self) -> list[str]:
+        return [row.event_id for row in self.store.outbox_after(0, 10_000)]
+
+
+Backend = Callable[[Path], AbstractAsyncContextManager[Opened]]
+Story = Callable[[Opened], Awaitable[T]]
+
+
+def shaper() -> EventShaper:
+    """Events whose ids tell where they come from; a draft is the id of its hold."""
+    return EventShaper(
+        assumed=lambda draft, posted_nano, now_ms: OutboxEvent(
+            f"{draft.decode()}-assumed", b"%d" % posted_nano, now_ms
+        ),
+        correction=lambda event, delta_nano: OutboxEvent(
+            f"{event.event_id}-correction", b"%d" % delta_nano, event.ended_ms
+        ),
+    )
+
+
+@asynccontextmanager
+async def in_memory(_: Path) -> AsyncIterator[Opened]:
+    ledger = InMemoryLedger(shaper())
+    yield Opened(ledger, lambda: nullcontext(ledger))
+
+
+@asynccontextmanager
+async def in_sqlite(directory: Path) -> AsyncIterator[Opened]:
+    path = directory / "ledger.sqlite3"
+    ledger = SqliteLedger(path, shaper())
+    try:
+        yield Opened(ledger, lambda: open_books(path))
+    finally:
+        ledger.close()
+
+
+each_store = pytest.mark.parametrize(
+    "backend",
+    [pytest.param(in_memory, id="memory"), pytest.param(in_sqlite, id="sqlite")],
+)
+
+
+def play(backend: Backend, directory: Path, story: Story[T]) -> T:
+    """Tell a story to a fresh store; whatever it was, the books must add up in the end."""
+
+    async def told() -> T:
+        async with backend(directory) as opened:
+            result = await story(opened)
+            await opened.store.record(event("the-end"))
+            with opened.books() as books:
+                assert list(books.faults()) == []
+            return result
+
+    return asyncio.run(told())
+
+
+def charge(account: str, limit_nano: int | None = None) -> Charge:
+    return Charge(account, account.partition("|")[0], Window.TOTAL, limit_nano, None)
+
+
+def reservation(
+    hold_id: str,
+    amount_nano: int,
+    *charges: Charge,
+    now_ms: int = NOON_MS,
+    lease_ms: int = LEASE_MS,
+) -> Reservation:
+    return Reservation(hold_id, amount_nano, charges or (charge("org:o"),), now_ms, lease_ms)
+
+
+def event(event_id: str, ended_ms: int = NOON_MS + 1_000) -> OutboxEvent:
+    return OutboxEvent(event_id, b'{"event":"%b"}' % event_id.encode(), ended_ms)
+
+
+async def held(store: LedgerStore, asked: Reservation) -> Hold:
+    """The hold of a reservation that must be admitted."""
+    hold = await store.reserve(asked)
+    assert isinstance(hold, Hold), hold
+    return hold
+
+
+async def refused(store: LedgerStore, asked: Reservation) -> Refusal:
+    """The refusal of a reservation that must not be admitted."""
+    refusal = await store.reserve(asked)
+    assert isinstance(refusal, Refusal), refusal
+    return refusal
+
+
+async def sent(store: LedgerStore, asked: Reservation) -> Hold:
+    """The dispatched hold of a reservation that must be admitted."""
+    hold = await held(store, asked)
+    return await store.dispatch(hold, hold.hold_id.encode())
+
+
+async def spent(store: LedgerStore, asked: Reservation, cost_nano: int) -> Settlement:
+    """A whole request: reserved, dispatched and settled under the id of its hold."""
+    return await store.settle(await sent(store, asked), cost_nano, event(asked.hold_id))
+
+
+def total_of(accounts: Sequence[Account]) -> int:
+    return sum(account.posted_nano for account in accounts)

@@ -1,0 +1,193 @@
+"""Every store against the model, step by step: the invariants hold whatever happens when."""
+
+import asyncio
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from budgets.ledger import Account, Hold
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_books import open_books
+from tests.contracts.ledger_backends import NOON_MS, Opened, in_memory, in_sqlite, shaper
+from tests.contracts.ledger_model import (
+    Answer,
+    Dispatch,
+    LedgerModel,
+    Record,
+    Release,
+    Reserve,
+    Settle,
+    Step,
+    take_step,
+)
+
+LIMITS: dict[str, int | None] = {"org:o": None, "team:t": 90, "key:a": 60, "key:b": 40, "run:r": 25}
+HOLD_IDS = st.integers(0, 11).map("h{}".format)
+AMOUNTS = st.integers(0, 30)
+SCOPES = st.lists(st.sampled_from(list(LIMITS)[1:]), unique=True, max_size=4).map(
+    lambda names: tuple((name, LIMITS[name]) for name in ["org:o", *names])
+)
+RESERVE = st.builds(Reserve, HOLD_IDS, AMOUNTS, SCOPES, st.sampled_from([50, 100]))
+STEP = st.one_of(
+    RESERVE,
+    st.builds(Dispatch, HOLD_IDS),
+    st.builds(Settle, HOLD_IDS, st.integers(0, 60), st.just("")),
+    st.builds(Release, HOLD_IDS, st.sampled_from([None, ""])),
+)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """The same steps on the model, the memory store and the SQLite store."""
+
+    @initialize()
+    def open_stores(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.directory = tempfile.TemporaryDirectory()
+        self.stack = AsyncExitStack()
+        self.model = LedgerModel(NOON_MS)
+        self.asked: dict[str, Reserve] = {}
+        self.events = 0
+        self.posted_before: dict[str, int] = {}
+        self.corrected = False
+        self.stores: dict[str, Opened] = {}
+        self.known: dict[str, dict[str, Hold]] = {"memory": {}, "sqlite": {}}
+        for name, backend in (("memory", in_memory), ("sqlite", in_sqlite)):
+            opening = self.stack.enter_async_context(backend(Path(self.directory.name)))
+            self.stores[name] = self.loop.run_until_complete(opening)
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            self.loop.run_until_complete(self.stack.aclose())
+            self.loop.close()
+            self.directory.cleanup()
+
+    def _named(self, step: Step) -> Step:
+        """The step with an event id of its own where it carries one."""
+        self.events += 1
+        if isinstance(step, Settle):
+            return Settle(step.hold_id, step.cost_nano, f"e{self.events}")
+        if isinstance(step, Release) and step.event_id is not None:
+            return Release(step.hold_id, f"e{self.events}")
+        return step
+
+    def _take(self, steps: list[Step]) -> None:
+        """All steps in one turn of the loop, on every store; each must answer as the model."""
+        steps = [self._named(step) for step in steps]
+        expected = [self.model.take(step) for step in steps]
+        self.corrected = any(answer[-2:] == (False, True) for answer in expected)
+        for name, opened in self.stores.items():
+
+            async def together(opened: Opened = opened, name: str = name) -> list[Answer]:
+                known, now_ms = self.known[name], self.model.now_ms
+                return await asyncio.gather(
+                    *(take_step(opened.store, step, known, now_ms) for step in steps)
+                )
+
+            answers = self.loop.run_until_complete(together())
+            assert answers == expected, name
+
+    @rule(step=RESERVE)
+    def reserve(self, step: Reserve) -> None:
+        self.asked[step.hold_id] = step
+        self._take([step])
+
+    @rule(hold_id=HOLD_IDS)
+    def reserve_again(self, hold_id: str) -> None:
+        if hold_id in self.asked:
+            self._take([self.asked[hold_id]])
+
+    @rule(hold_id=HOLD_IDS)
+    def dispatch(self, hold_id: str) -> None:
+        self._take([Dispatch(hold_id)])
+
+    @rule(hold_id=HOLD_IDS, cost=st.integers(0, 60))
+    def settle(self, hold_id: str, cost: int) -> None:
+        self._take([Settle(hold_id, cost, "")])
+
+    @rule(hold_id=HOLD_IDS, event_id=st.sampled_from([None, ""]))
+    def release(self, hold_id: str, event_id: str | None) -> None:
+        self._take([Release(hold_id, event_id)])
+
+    @rule()
+    def record(self) -> None:
+        self._take([Record(f"note{self.events}")])
+
+    @rule(hold_id=HOLD_IDS, amount=AMOUNTS, limits=SCOPES, cost=st.integers(0, 60))
+    def whole_request(
+        self, hold_id: str, amount: int, limits: tuple[tuple[str, int | None], ...], cost: int
+    ) -> None:
+        self.reserve(Reserve(hold_id, amount, limits, 100))
+        self.dispatch(hold_id)
+        self.settle(hold_id, cost)
+
+    @rule(reserves=st.lists(RESERVE, min_size=2, max_size=4, unique_by=lambda step: step.hold_id))
+    def reserve_at_once(self, reserves: list[Step]) -> None:
+        self._take(reserves)
+
+    @rule(
+        first=st.integers(0, 11),
+        kinds=st.lists(STEP, min_size=2, max_size=5),
+    )
+    def move_at_once(self, first: int, kinds: list[Step]) -> None:
+        """Moves on different holds, so that the order in which tasks run does not matter."""
+        by_hold = {step.hold_id: step for step in kinds if not isinstance(step, Reserve | Record)}
+        self._take(list(by_hold.values()))
+
+    @rule(passing_ms=st.sampled_from([0, 1, 49, 50, 100]))
+    def expire(self, passing_ms: int) -> None:
+        self.model.now_ms += passing_ms
+        expected = self.model.expire()
+        for name, opened in self.stores.items():
+            ended = self.loop.run_until_complete(opened.store.expire(self.model.now_ms))
+            assert {(e.hold_id, e.state.value, e.posted_nano) for e in ended} == expected, name
+            assert len(ended) == len(expected)
+
+    @rule(keep=st.integers(0, 5))
+    def trim(self, keep: int) -> None:
+        for opened in self.stores.values():
+            rows = opened.store.outbox_after(0, 10_000)
+            cut = len(rows) - keep
+            if cut > 0:
+                self.loop.run_until_complete(opened.store.trim_outbox(rows[cut - 1].seq))
+        if len(self.model.events) > keep:
+            del self.model.events[: len(self.model.events) - keep]
+
+    @rule()
+    def restart(self) -> None:
+        """What is on the file is all there is."""
+        self.stores["sqlite"].store.close()
+        path = Path(self.directory.name) / "ledger.sqlite3"
+        ledger = SqliteLedger(path, shaper())
+        self.stores["sqlite"] = Opened(ledger, lambda: open_books(path))
+        self.stack.callback(ledger.close)
+
+    @invariant()
+    def accounts_and_outbox_are_as_the_model_says(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        expected = self.model.accounts()
+        for name, opened in self.stores.items():
+            found = self.loop.run_until_complete(opened.store.survey(list(LIMITS)))
+            assert dict(found) == expected, name
+            rows = opened.store.outbox_after(0, 10_000)
+            assert [row.event_id for row in rows] == self.model.events, name
+            with opened.books() as books:
+                assert list(books.faults()) == [], name
+        self._check_invariants(expected)
+
+    def _check_invariants(self, accounts: dict[str, Account]) -> None:
+        for name, account in accounts.items():
+            assert min(account.posted_nano, account.held_nano, account.overrun_nano) >= 0
+            limit = LIMITS[name]
+            assert limit is None or account.committed_nano - limit <= account.overrun_nano
+            fell = account.posted_nano < self.posted_before.get(name, 0)
+            assert self.corrected or not fell
+            self.posted_before[name] = account.posted_nano
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=2 * settings.default.max_examples)

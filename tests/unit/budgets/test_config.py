@@ -1,0 +1,180 @@
+"""Budgets and prices as written in config.toml become exact values, or an error that helps."""
+
+import tomllib
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
+from budgets.prices import cost
+from budgets.scopes import Budget, ScopeKind, Window
+from budgets.usage import TokenUsage
+
+RATES = {"input": "1.25", "output": "10"}
+
+
+def read(text: str) -> dict[str, Any]:
+    return tomllib.loads(text, parse_float=Decimal)
+
+
+def fault_of(section: type[Any], values: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        section.model_validate(values)
+    return "; ".join(str(error["msg"]) for error in caught.value.errors())
+
+
+def test_a_budget_is_read_exactly() -> None:
+    text = 'scope = "key:*"\nwindow = "month"\nlimit_usd = 0.1\ntimezone = "Europe/Berlin"'
+    budget = BudgetSection.model_validate(read(text)).to_budget()
+    assert budget == Budget(ScopeKind.KEY, "*", Window.MONTH, 100_000_000, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind", "scope_id"),
+    [
+        ("org", ScopeKind.ORG, "*"),
+        ("org:acme", ScopeKind.ORG, "acme"),
+        ("team:research", ScopeKind.TEAM, "research"),
+        ("key:k0a1b2", ScopeKind.KEY, "k0a1b2"),
+        ("workflow:research/nightly papers", ScopeKind.WORKFLOW, "research/nightly papers"),
+        ("workflow:*", ScopeKind.WORKFLOW, "*"),
+        ("run:research/run:7/b", ScopeKind.RUN, "research/run:7/b"),
+    ],
+)
+def test_every_kind_of_scope_can_have_a_budget(scope: str, kind: ScopeKind, scope_id: str) -> None:
+    section = BudgetSection.model_validate({"scope": scope, "window": "day", "limit_usd": "2"})
+    budget = section.to_budget()
+    assert (budget.kind, budget.scope_id, budget.timezone) == (kind, scope_id, "UTC")
+
+
+@pytest.mark.parametrize(
+    ("scope", "hint"),
+    [
+        ("keys:*", "expected org, team:NAME, key:ID"),
+        ("key", "expected org, team:NAME, key:ID"),
+        ("", "expected org"),
+        ("key:", "expected key:ID or key:*"),
+        ("team:a|b", "expected team:NAME or team:*"),
+        ("team:a/b", "expected team:NAME"),
+        ("workflow:papers", "expected workflow:TEAM/NAME"),
+        ("run:research/", "expected run:TEAM/NAME"),
+    ],
+)
+def test_a_scope_nobody_can_have_is_refused_with_the_form(scope: str, hint: str) -> None:
+    values = {"scope": scope, "window": "day", "limit_usd": "2"}
+    assert hint in fault_of(BudgetSection, values)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"limit_usd": "9000000.01"}, "at most 9000000 dollars"),
+        ({"limit_usd": "-1"}, "zero or more dollars"),
+        ({"limit_usd": "nan"}, "finite"),
+        ({"limit_usd": 0.1}, 'dollars such as "12.50"'),
+        ({"timezone": "Europe/Berln"}, "did you mean 'Europe/Berlin'?"),
+        ({"timezone": "../etc"}, "no known IANA time zone"),
+        ({"window": "fortnight"}, "'week'"),
+        ({"limit": 3}, "Extra inputs"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(change: dict[str, Any], hint: str) -> None:
+    values = {"scope": "org", "window": "day", "limit_usd": "2", **change}
+    assert hint in fault_of(BudgetSection, values)
+
+
+def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:
+    section = PriceSection.model_validate(
+        read(
+            'input = 3\noutput = "15"\ncached = 0.3\ncache_write = 3.75\naudio_input = 40\n'
+            "reasoning = 16\naudio_output = 80\n[above.200000]\ninput = 6\noutput = 22.5"
+        )
+    )
+    price = section.to_price("big", 7)
+    usage = TokenUsage(1, 1, 1, 1, 1, 1, 1)
+    assert cost(price, usage).by_class_pico == {
+        "fresh": 3_000_000,
+        "cached": 300_000,
+        "cache_write": 3_750_000,
+        "audio_input": 40_000_000,
+        "output": 15_000_000,
+        "reasoning": 16_000_000,
+        "audio_output": 80_000_000,
+    }
+    long = cost(price, TokenUsage(fresh=200_001, output=1)).by_class_pico
+    assert (long["fresh"], long["output"]) == (6_000_000 * 200_001, 22_500_000)
+    assert (price.model, price.valid_from_s) == ("big", 7)
+
+
+@given(st.decimals(min_value=0, max_value=1000, places=6))
+def test_a_price_of_six_places_loses_nothing(rate: Decimal) -> None:
+    section = PriceSection.model_validate({"input": str(rate), "output": "0"})
+    million = cost(section.to_price("m"), TokenUsage(fresh=1_000_000))
+    assert million.by_class_pico["fresh"] == rate * 10**12
+
+
+def test_the_version_of_a_written_price_follows_its_rates() -> None:
+    versions = {
+        PriceSection.model_validate(values).to_price("m").version
+        for values in (
+            RATES,
+            {**RATES, "cached": "0.5"},
+            {**RATES, "above": {"1000": {"input": "2"}}},
+        )
+    }
+    assert len(versions) == 3
+    first = PriceSection.model_validate(RATES)
+    assert first.to_price("m").version == PriceSection.model_validate(RATES).to_price("x").version
+
+
+@pytest.mark.parametrize(
+    ("values", "hint"),
+    [
+        ({"input": "1"}, "Field required"),
+        ({**RATES, "input": "-1"}, "zero or more dollars"),
+        ({**RATES, "input": "1000001"}, "at most 1000000 dollars"),
+        ({**RATES, "imput": "1"}, "Extra inputs"),
+        ({**RATES, "above": {"0": {"input": "2"}}}, "greater than 0"),
+        ({**RATES, "above": {"many": {"input": "2"}}}, "valid integer"),
+    ],
+)
+def test_a_price_that_cannot_be_right_is_refused(values: dict[str, Any], hint: str) -> None:
+    assert hint in fault_of(PriceSection, values)
+
+
+def test_only_a_price_without_any_rate_is_zero() -> None:
+    zero = {"input": "0", "output": "0"}
+    assert PriceSection.model_validate(zero).is_zero
+    assert not PriceSection.model_validate({**zero, "reasoning": "1"}).is_zero
+    assert not PriceSection.model_validate({**zero, "above": {"9": {"input": "1"}}}).is_zero
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'valid_from = "2026-12-01"',
+        "valid_from = 2026-12-01",
+        "valid_from = 2026-12-01T00:00:00Z",
+        'valid_from = "2026-12-01T01:00:00+01:00"',
+    ],
+)
+def test_a_price_begins_at_a_date_in_utc(text: str) -> None:
+    assert DatedPrice.model_validate({**read(text), "price": RATES}).valid_from == 1_796_083_200
+
+
+@pytest.mark.parametrize("value", ["soon", "2026-13-01", 5, True])
+def test_a_date_that_is_none_is_refused(value: object) -> None:
+    assert fault_of(DatedPrice, {"valid_from": value, "price": RATES})
+
+
+def test_a_model_takes_its_price_from_one_place() -> None:
+    both = {"price": RATES, "price_from": "gpt-5"}
+    assert "not both" in fault_of(ModelPricing, both)
+    assert "exactly one" in fault_of(DatedPrice, {"valid_from": "2026-12-01", **both})
+    assert "exactly one" in fault_of(DatedPrice, {"valid_from": "2026-12-01"})
+    twice = [{"valid_from": "2026-12-01", "price": RATES}] * 2
+    assert "same valid_from" in fault_of(ModelPricing, {"prices": twice})
