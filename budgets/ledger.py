@@ -16,11 +16,11 @@ money is already spent, so the excess is posted and counted as overrun.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from budgets.money import MAX_LIMIT_NANO
 from budgets.scopes import Charge, Window
+from budgets.value import value
 
 
 class HoldState(StrEnum):
@@ -48,13 +48,14 @@ TRANSITIONS: Mapping[tuple[HoldState, Move], HoldState] = {
     (HoldState.DISPATCHED, Move.EXPIRE): HoldState.EXPIRED_CHARGED,
 }
 OPEN_STATES = frozenset({HoldState.HELD, HoldState.DISPATCHED})
+MAX_TOTAL_NANO = (1 << 63) - 1
 
 
 class LedgerError(RuntimeError):
     """A move the life of a hold does not have, such as settling what was never dispatched."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """Posted spend, money held by open requests, and spend beyond what was held; nano-USD."""
 
@@ -67,7 +68,7 @@ class Account:
         return self.posted_nano + self.held_nano
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reservation:
     """A wish to set money aside: under one id, on every account of the request or on none."""
 
@@ -78,7 +79,7 @@ class Reservation:
     lease_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hold:
     """Money set aside on each of `accounts` until the hold ends or its lease runs out."""
 
@@ -90,7 +91,7 @@ class Hold:
     lease_until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refusal:
     """Why nothing was set aside: the account that cannot bear it, and what it has left.
 
@@ -111,7 +112,7 @@ class Refusal:
         return self.spent_nano + self.needed_nano <= self.limit_nano
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Closing:
     """What ending a hold does to each of its accounts."""
 
@@ -121,7 +122,7 @@ class Closing:
     overrun_nano: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """How a hold ended. `repeated` is true where it had ended before and nothing changed."""
 
@@ -168,7 +169,7 @@ def headroom_nano(accounts: Mapping[str, Account], charges: Sequence[Charge]) ->
 def open_hold(reservation: Reservation) -> Hold:
     """The hold an admitted reservation becomes; raise LedgerError for one that makes no sense."""
     _countable("hold", reservation.amount_nano)
-    accounts = tuple([charge.account for charge in reservation.charges])
+    accounts = tuple([charge.account for charge in reservation.charges if not charge.lone])
     if len(set(accounts)) < len(accounts):
         raise LedgerError(f"hold {reservation.hold_id} names an account twice: {accounts}")
     return Hold(
@@ -237,6 +238,8 @@ def apply(account: Account, closing: Closing) -> Account:
         account.held_nano + closing.held_nano,
         account.overrun_nano + closing.overrun_nano,
     )
+    if after.committed_nano > MAX_TOTAL_NANO or after.overrun_nano > MAX_TOTAL_NANO:
+        raise LedgerError(f"{account} cannot take {closing}: the sum leaves the 64-bit integers")
     if min(after.posted_nano, after.held_nano, after.overrun_nano) < 0:
         raise LedgerError(f"{account} cannot take {closing}")
     return after

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboxEvent:
     """An event to append with the money it explains: a unique id, its JSON, and when it ended."""
 
@@ -20,7 +21,7 @@ class OutboxEvent:
     ended_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboxRow:
     """An event waiting for the collector, in the order of `seq`."""
 

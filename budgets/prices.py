@@ -7,10 +7,12 @@ context threshold; those are `context_tiers`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter, mul
 
 from budgets.money import PICO_PER_NANO, nano_from_pico
-from budgets.usage import INPUT_CLASSES, OUTPUT_CLASSES, TOKEN_CLASSES, TokenUsage
+from budgets.usage import INPUT_CLASSES, TOKEN_CLASSES, TokenUsage
+from budgets.value import value
 
 FALLBACK_CLASS: Mapping[str, str] = {
     "cached": "fresh",
@@ -20,6 +22,7 @@ FALLBACK_CLASS: Mapping[str, str] = {
     "audio_output": "output",
 }
 DEFAULT_SERVICE_TIER = "default"
+_counts = attrgetter(*TOKEN_CLASSES)
 
 
 class PriceError(ValueError):
@@ -32,6 +35,12 @@ class Rates:
 
     above_input_tokens: int
     pico: Mapping[str, int]
+    full: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Every request is priced, so the fallbacks are resolved once, in the order of the classes.
+        full = tuple(self.rate_pico(name) for name in TOKEN_CLASSES)
+        object.__setattr__(self, "full", full)
 
     def rate_pico(self, token_class: str) -> int:
         rate = self.pico.get(token_class)
@@ -47,6 +56,17 @@ class Price:
     version: str
     tiers: tuple[Rates, ...]
     service_tier: str = DEFAULT_SERVICE_TIER
+    dearest: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Input and output rate of the dearest classes in each context tier and those below it.
+        dearest: list[tuple[int, int]] = []
+        dearest_in = dearest_out = 0
+        for rates in self.tiers:
+            dearest_in = max(dearest_in, *rates.full[: len(INPUT_CLASSES)])
+            dearest_out = max(dearest_out, *rates.full[len(INPUT_CLASSES) :])
+            dearest.append((dearest_in, dearest_out))
+        object.__setattr__(self, "dearest", tuple(dearest))
 
     def rates_for(self, input_tokens: int) -> Rates:
         chosen = self.tiers[0]
@@ -56,7 +76,7 @@ class Price:
         return chosen
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cost:
     """What a request costs: nano-USD, rounded up once, and pico-USD by token class."""
 
@@ -71,7 +91,8 @@ class Cost:
 
     @property
     def output_nano(self) -> int:
-        pico = sum(self.by_class_pico[name] for name in OUTPUT_CLASSES)
+        by_class = self.by_class_pico
+        pico = by_class["output"] + by_class["reasoning"] + by_class["audio_output"]
         return min(self.total_nano, nano_from_pico(pico))
 
 
@@ -94,6 +115,9 @@ def make_price(
     for above in context_tiers or {}:
         if above <= 0:
             raise PriceError(f"{model}: a context tier starts above 0 tokens, got {above!r}")
+    for name in ("fresh", "output"):
+        if name not in pico:
+            raise PriceError(f"{model}: no price for {name} tokens")
     for above, changed in sorted({0: pico, **(context_tiers or {})}.items()):
         rates = {**rates, **changed}
         for name, rate in rates.items():
@@ -102,17 +126,15 @@ def make_price(
             if isinstance(rate, bool) or not isinstance(rate, int) or rate < 0:
                 raise PriceError(f"{model}: {name} must be zero or more pico-USD, got {rate!r}")
         tiers.append(Rates(above, rates))
-    for name in ("fresh", "output"):
-        if name not in tiers[0].pico:
-            raise PriceError(f"{model}: no price for {name} tokens")
     return Price(model, valid_from_s, version, tuple(tiers), service_tier)
 
 
 def cost(price: Price, usage: TokenUsage) -> Cost:
     """Rate times tokens, class by class, summed exactly and rounded up once."""
-    rates = price.rates_for(usage.input_tokens)
-    by_class = {name: rates.rate_pico(name) * getattr(usage, name) for name in TOKEN_CLASSES}
-    return Cost(nano_from_pico(sum(by_class.values())), by_class, price.version)
+    rates = price.rates_for(usage.input_tokens) if len(price.tiers) > 1 else price.tiers[0]
+    picos = tuple(map(mul, rates.full, _counts(usage)))
+    by_class = dict(zip(TOKEN_CLASSES, picos, strict=True))
+    return Cost(nano_from_pico(sum(picos)), by_class, price.version)
 
 
 def _dearest_pico(price: Price, input_tokens: int) -> tuple[int, int]:
@@ -120,10 +142,10 @@ def _dearest_pico(price: Price, input_tokens: int) -> tuple[int, int]:
 
     Every tier the input may reach counts, because the input is a bound and may be smaller.
     """
-    reachable = [rates for rates in price.tiers if rates.above_input_tokens < max(1, input_tokens)]
-    dearest_in = max(rates.rate_pico(name) for rates in reachable for name in INPUT_CLASSES)
-    dearest_out = max(rates.rate_pico(name) for rates in reachable for name in OUTPUT_CLASSES)
-    return dearest_in, dearest_out
+    if len(price.tiers) == 1:
+        return price.dearest[0]
+    reached = sum(rates.above_input_tokens < max(1, input_tokens) for rates in price.tiers)
+    return price.dearest[reached - 1]
 
 
 def ceiling_nano(price: Price, input_tokens: int, output_tokens: int) -> int:
@@ -161,4 +183,7 @@ class PriceCard:
             dated = self._prices.get((model, DEFAULT_SERVICE_TIER))
         if dated is None:
             return None
-        return next((price for price in dated if price.valid_from_s <= now_s), None)
+        for price in dated:
+            if price.valid_from_s <= now_s:
+                return price
+        return None

@@ -12,6 +12,10 @@ from enum import StrEnum
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from budgets.value import value
+
+MAX_REMEMBERED = 10_000
+
 
 class ScopeKind(StrEnum):
     """The parties that can hold a budget, from the widest to the narrowest."""
@@ -33,7 +37,7 @@ class Window(StrEnum):
     MONTH = "month"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scopes:
     """The parties of one request; every one has an id, so that none can be left out."""
 
@@ -62,15 +66,20 @@ class Budget:
         return f"{self.kind}:{self.scope_id}/{self.window}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge:
-    """One account a request is charged to, and the limit it must keep (None: no limit)."""
+    """One account a request is charged to, and the limit it must keep (None: no limit).
+
+    A `lone` charge is that of a run with this one request in it: its limit counts, but there is
+    nothing to remember.
+    """
 
     account: str
     scope: str
     window: Window
     limit_nano: int | None
     resets_at_s: int | None
+    lone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +139,7 @@ def account_id(kind: ScopeKind, scope_id: str, window: Window, start_s: int) -> 
 class BudgetBook:
     """Every configured budget, ready to say what a request is charged to."""
 
-    __slots__ = ("_by_kind", "budgets")
+    __slots__ = ("_by_kind", "_lasting", "_passing", "_remembered", "budgets")
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self.budgets: tuple[Budget, ...] = tuple(budgets)
@@ -138,6 +147,9 @@ class BudgetBook:
         for budget in self.budgets:
             by_kind.setdefault(budget.kind, {}).setdefault(budget.scope_id, []).append(budget)
         self._by_kind: Mapping[ScopeKind, Mapping[str, list[Budget]]] = by_kind
+        self._lasting = [kind for kind in by_kind if kind is not ScopeKind.RUN]
+        self._passing = [kind for kind in by_kind if kind is ScopeKind.RUN]
+        self._remembered: dict[tuple[str, str, str, str, int], tuple[Charge, ...]] = {}
 
     def _applying(self, kind: ScopeKind, scope_id: str) -> list[Budget]:
         """A budget for the scope itself stands in for the `*` budget of the same window."""
@@ -149,10 +161,30 @@ class BudgetBook:
         return own + [budget for budget in of_kind.get("*", []) if budget.window not in taken]
 
     def charges(self, scopes: Scopes, now_s: int) -> tuple[Charge, ...]:
-        """The accounts of a request: the organisation's total, then every budget that applies."""
-        total = account_id(ScopeKind.ORG, scopes.org, Window.TOTAL, 0)
-        charges = {total: Charge(total, f"org:{scopes.org}", Window.TOTAL, None, None)}
-        for kind in self._by_kind:
+        """The accounts of a request: the organisation's total, then every budget that applies.
+
+        All but those of the run are the same for every request of a workflow in one quarter hour.
+        """
+        quarter = now_s - now_s % 900
+        caller = (scopes.org, scopes.team, scopes.key, scopes.workflow, quarter)
+        charges = self._remembered.get(caller)
+        if charges is None:
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            charges = self._charges(self._lasting, scopes, now_s, with_total=True)
+            self._remembered[caller] = charges
+        if self._passing:
+            charges += self._charges(self._passing, scopes, now_s, with_total=False)
+        return charges
+
+    def _charges(
+        self, kinds: Iterable[ScopeKind], scopes: Scopes, now_s: int, *, with_total: bool
+    ) -> tuple[Charge, ...]:
+        charges: dict[str, Charge] = {}
+        if with_total:
+            total = account_id(ScopeKind.ORG, scopes.org, Window.TOTAL, 0)
+            charges[total] = Charge(total, f"org:{scopes.org}", Window.TOTAL, None, None)
+        for kind in kinds:
             scope_id = scopes.id_of(kind)
             for budget in self._applying(kind, scope_id):
                 span = _span(budget.window, budget.timezone, now_s)

@@ -9,10 +9,12 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from budgets.value import value
+
 MAX_TOKENS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TokenUsage:
     """Tokens of one request by class; the classes do not overlap and their sum is the total."""
 
@@ -48,6 +50,9 @@ TOKEN_CLASSES: tuple[str, ...] = (
 )
 INPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[:4]
 OUTPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[4:]
+_TOTALS = ("prompt_tokens", "completion_tokens")
+_INPUT_DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens")
+_OUTPUT_DETAILS = ("reasoning_tokens", "audio_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +64,36 @@ class UsageFault:
 
 
 def _count(report: Mapping[str, object], field: str, where: str) -> int | UsageFault:
-    value = report.get(field, 0)
+    value = report.get(field)
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-        return UsageFault(where + field, reprlib.repr(value)[:80])
-    return value
+    return UsageFault(where + field, reprlib.repr(value)[:80])
 
 
-def _details(report: Mapping[str, object], field: str) -> Mapping[str, object] | UsageFault:
-    value = report.get(field)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        return UsageFault(field, reprlib.repr(value)[:80])
-    return value
+def _counts(
+    report: Mapping[str, object], fields: tuple[str, ...], where: str
+) -> list[int] | UsageFault:
+    counts: list[int] = []
+    for field in fields:
+        counted = _count(report, field, where)
+        if isinstance(counted, UsageFault):
+            return counted
+        counts.append(counted)
+    return counts
+
+
+def _details(
+    report: Mapping[str, object], name: str, fields: tuple[str, ...]
+) -> list[int] | UsageFault:
+    """The counts inside one of the detail objects; zeros where there is none."""
+    details = report.get(name)
+    if details is None:
+        return [0] * len(fields)
+    if not isinstance(details, Mapping):
+        return UsageFault(name, reprlib.repr(details)[:80])
+    return _counts(details, fields, f"{name}.")
 
 
 def usage_from_openai(report: object) -> TokenUsage | UsageFault:
@@ -85,39 +105,21 @@ def usage_from_openai(report: object) -> TokenUsage | UsageFault:
     """
     if not isinstance(report, Mapping):
         return UsageFault("usage", reprlib.repr(report)[:80])
-    prompt_details = _details(report, "prompt_tokens_details")
-    completion_details = _details(report, "completion_tokens_details")
-    if isinstance(prompt_details, UsageFault):
-        return prompt_details
-    if isinstance(completion_details, UsageFault):
-        return completion_details
     if "prompt_tokens" not in report:
         return UsageFault("prompt_tokens", "missing")
-    counts: list[int] = []
-    for source, field, where in (
-        (report, "prompt_tokens", ""),
-        (report, "completion_tokens", ""),
-        (prompt_details, "cached_tokens", "prompt_tokens_details."),
-        (prompt_details, "cache_write_tokens", "prompt_tokens_details."),
-        (prompt_details, "audio_tokens", "prompt_tokens_details."),
-        (completion_details, "reasoning_tokens", "completion_tokens_details."),
-        (completion_details, "audio_tokens", "completion_tokens_details."),
-    ):
-        counted = _count(source, field, where)
-        if isinstance(counted, UsageFault):
-            return counted
-        counts.append(counted)
-    prompt, completion, cached, cache_write, audio_in, reasoning, audio_out = counts
-    if cached + cache_write + audio_in > prompt:
+    totals = _counts(report, _TOTALS, "")
+    if isinstance(totals, UsageFault):
+        return totals
+    inputs = _details(report, "prompt_tokens_details", _INPUT_DETAILS)
+    if isinstance(inputs, UsageFault):
+        return inputs
+    outputs = _details(report, "completion_tokens_details", _OUTPUT_DETAILS)
+    if isinstance(outputs, UsageFault):
+        return outputs
+    fresh = totals[0] - sum(inputs)
+    if fresh < 0:
         return UsageFault("prompt_tokens_details", "more tokens than prompt_tokens")
-    if reasoning + audio_out > completion:
+    visible = totals[1] - sum(outputs)
+    if visible < 0:
         return UsageFault("completion_tokens_details", "more tokens than completion_tokens")
-    return TokenUsage(
-        fresh=prompt - cached - cache_write - audio_in,
-        cached=cached,
-        cache_write=cache_write,
-        audio_input=audio_in,
-        output=completion - reasoning - audio_out,
-        reasoning=reasoning,
-        audio_output=audio_out,
-    )
+    return TokenUsage(fresh, *inputs, visible, *outputs)

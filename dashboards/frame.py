@@ -15,6 +15,7 @@ Figure: TypeAlias = dict[str, Any]
 
 HOVER = "%{customdata}<extra></extra>"
 _MAX_NAME = 28
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,12 @@ def layout_of(frame: Frame, **own: Any) -> dict[str, Any]:
 
 def day_axis(frame: Frame) -> dict[str, Any]:
     """Every day of the period, also those without a row; no tick is closer than a day."""
+    ticks = {"dtick": _DAY_MS} if len(frame.days) <= 7 else {"nticks": min(len(frame.days), 10)}
     return {
         "type": "date",
         "range": [f"{_day_before(frame.days[0])} 09:00", f"{frame.days[-1]} 15:00"],
         "tickformat": "%-d %b",
-        "nticks": min(len(frame.days), 10),
+        **ticks,
         "showgrid": False,
         "tickangle": 0,
     }

@@ -127,8 +127,9 @@ def overview_of(
     tiers: tuple[str, ...],
     stand_ins: tuple[str, ...],
 ) -> Overview:
-    """The overview page for one period."""
+    """The overview page for one period; one without requests shows only what the ledger knows."""
     now = totals_of(rows.totals)
+    empty = not rows.recent
     small_tier = tiers[0] if tiers else DEFAULT_SMALL_TIER
     return Overview(
         period=period,
@@ -147,9 +148,9 @@ def overview_of(
             small_tier,
             period.compared_with,
         ),
-        empty=not rows.recent,
+        empty=empty,
         brand_new=not rows.ever,
         base_url=base_url.rstrip("/"),
-        panels=CHARTS,
+        panels=tuple(panel for panel in CHARTS if not (empty and panel.query)),
         recent=tuple(_recent_row(row) for row in rows.recent),
     )

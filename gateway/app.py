@@ -1,9 +1,9 @@
 """The only composer: opens the stores, starts the providers, and puts the gateway together.
 
-    open_gateway(settings)           everything of one gateway, opened and closed in order
-    build_app(gateway)               its ASGI application
-    serve(settings)                  the same behind a web server, until a signal
-    offline_audit, offline_request   the books without a gateway, for commands while it is down
+open_gateway(settings)           everything of one gateway, opened and closed in order
+build_app(gateway)               its ASGI application
+serve(settings)                  the same behind a web server, until a signal
+offline_audit, offline_request   the books without a gateway, for commands while it is down
 """
 
 import asyncio
@@ -237,7 +237,8 @@ def _desk(gateway: Gateway) -> Desk:
         health=HealthBoard(),
         providers=gateway.providers,
         timeouts={
-            name: _timeouts(section, settings.server) for name, section in settings.providers.items()
+            name: _timeouts(section, settings.server)
+            for name, section in settings.providers.items()
         },
         limit_fields={
             name: section.output_limit_field for name, section in settings.providers.items()

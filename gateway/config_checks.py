@@ -71,11 +71,10 @@ def _check_needed(named: Named, faults: FaultList) -> None:
         if not names:
             faults.add((section,), f"at least one [{section}.NAME] is needed")
     if DEFAULT_POLICY not in named.policy_names:
-        faults.add(
-            ("policies",),
-            f"[policies.{DEFAULT_POLICY}] is needed: it serves the model name {AUTO!r}",
-            suggest(DEFAULT_POLICY, named.policy_names),
-        )
+        close = suggest(DEFAULT_POLICY, named.policy_names)
+        hint = f"; is [policies.{close}] meant to be it?" if close else ""
+        message = f"[policies.{DEFAULT_POLICY}] is needed: it serves the model name {AUTO!r}"
+        faults.add(("policies",), message + hint)
 
 
 def _check_client_names(models: Mapping[str, ModelSection], faults: FaultList) -> None:

@@ -27,6 +27,7 @@ from gateway.config_errors import (
 
 T = TypeVar("T")
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
+_ARRAY = re.compile(r"\b(?:frozenset|tuple|list)\b")
 _QUOTED = re.compile(r"'([^']+)'")
 
 
@@ -150,14 +151,15 @@ def _note(
 ) -> None:
     place, value = _follow(path, raw, problem)
     kind, context = problem["type"], problem.get("ctx", {})
+    if kind.startswith("union_tag_"):
+        place = (*place, str(context["discriminator"]).strip("'"))
+        value = context.get("tag")
     if kind == "extra_forbidden":
         name = str(place[-1])
         known = shape.keys - set(value if isinstance(value, dict) else ())
         faults.add(place, "unknown key", suggest(name, known))
-    elif kind == "missing":
+    elif kind in ("missing", "union_tag_not_found"):
         faults.add(place, "is missing")
-    elif kind == "union_tag_not_found":
-        faults.add((*place, str(context["discriminator"]).strip("'")), "is missing")
     else:
         expected = _QUOTED.findall(str(context.get("expected") or context.get("expected_tags", "")))
         hint = suggest(value, expected) if isinstance(value, str) else None
@@ -165,9 +167,13 @@ def _note(
 
 
 def _message(problem: ErrorDetails, value: object) -> str:
-    message = problem["msg"].removeprefix("Value error, ")
+    message = _ARRAY.sub("array", problem["msg"].removeprefix("Value error, "))
     if problem["type"] == "value_error":
         return message
+    if problem["type"] == "union_tag_invalid":
+        return f"expected one of {problem['ctx']['expected_tags']}, got {value!r}"
+    if problem["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"expected a table, got {value!r}"
     shown = str(value) if isinstance(value, Decimal) else repr(value)
     return f"{message[:1].lower()}{message[1:]}, got {shown[:80]}"
 

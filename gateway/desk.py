@@ -7,6 +7,7 @@ from budgets.ledger import Hold
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook, Charge
+from budgets.value import value
 from gateway.auth import Principal
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
@@ -52,7 +53,7 @@ class Desk:
     limits: Limits
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """An admitted request: its caller, what it asks, and every account it is charged to."""
 

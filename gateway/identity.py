@@ -7,10 +7,10 @@ request that names no run is a run of its own.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from budgets.scopes import Scopes
+from budgets.value import value
 from gateway.auth import Principal
 from gateway.errors import bad_request
 
@@ -19,7 +19,7 @@ RUN_HEADER = "x-weir-run"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """The parties of a request; `run_source` says where the run's name came from."""
 

@@ -16,7 +16,6 @@ An error before stage 5 costs nothing. From there on the hold ends exactly once,
 
 import logging
 import time
-from dataclasses import replace
 
 from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano
 from gateway.clock import new_request_id, now_ms
@@ -178,7 +177,7 @@ class Lifecycle:
 
     async def _count_input(self, call: Call, quoter: Quoter) -> Quoter:
         counted = await self._desk.tokenizer.count_prompt(call.chat.body)
-        return replace(quoter, counted_tokens=counted)
+        return quoter.with_count(counted)
 
     async def _turn_away(
         self,

@@ -6,12 +6,12 @@ text cannot have more tokens than bytes, so nothing is counted before that many 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from budgets.usage import TokenUsage, UsageFault, usage_from_openai
+from budgets.value import value
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 # A token of the model may be worth more than one of the meter's vocabulary; an honest stream that
@@ -19,7 +19,7 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 COUNT_FACTOR_PERCENT = 80
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sighting:
     """One whole event of the stream: its bytes, and what kind it is."""
 

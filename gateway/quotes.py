@@ -4,9 +4,10 @@ The input is bounded by the request's size; the output by the client's limit, or
 the configuration and the tightest budget allow where the client set none.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from budgets.prices import Price, PriceCard, affordable_output_tokens, ceiling_nano
+from budgets.value import value
 from gateway.tokenizer import input_bound_tokens, widened_tokens
 from gateway.wire import ChatRequest
 from routing.catalog import ModelCard
@@ -16,7 +17,7 @@ from routing.features import Features
 MIN_ANSWER_TOKENS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Bid:
     """A quote with what it rests on: the price in force, and the bound to put into the request.
 
@@ -31,9 +32,12 @@ class Bid:
     inject_tokens: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Quoter:
-    """Quotes for one request. `headroom_nano` is what its tightest budget has left."""
+    """Quotes for one request. `headroom_nano` is what its tightest budget has left.
+
+    It remembers its bids: the decision asks for them first and the reservation again.
+    """
 
     prices: PriceCard
     request: ChatRequest
@@ -42,6 +46,7 @@ class Quoter:
     now_s: int
     answer_cap_tokens: int
     counted_tokens: int | None = None
+    _bids: dict[str, Bid | None] = field(default_factory=dict)
 
     def __call__(self, card: ModelCard) -> Quote:
         """The most this request can cost with a model; without a price there is no ceiling."""
@@ -49,6 +54,16 @@ class Quoter:
         return Quote(None, 0) if bid is None else Quote(bid.ceiling_nano, bid.output_tokens)
 
     def bid(self, card: ModelCard) -> Bid | None:
+        """The quote with what it rests on; None where the model has no price."""
+        if card.name not in self._bids:
+            self._bids[card.name] = self._bid(card)
+        return self._bids[card.name]
+
+    def with_count(self, counted_tokens: int) -> "Quoter":
+        """Quotes for the same request with its input counted."""
+        return replace(self, counted_tokens=counted_tokens, _bids={})
+
+    def _bid(self, card: ModelCard) -> Bid | None:
         tier = self.request.body.get("service_tier")
         price = self.prices.at(
             card.price_model, self.now_s, tier if isinstance(tier, str) else "default"

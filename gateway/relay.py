@@ -8,11 +8,11 @@ Every relay returns exactly one Outcome; nothing here touches the ledger.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import orjson
 
 from budgets.usage import TokenUsage, UsageFault, usage_from_openai
+from budgets.value import value
 from gateway.errors import ApiError, stream_cut, upstream_failed
 from gateway.meter import StreamMeter
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
@@ -21,7 +21,7 @@ from gateway.tokenizer import texts_in
 from telemetry.event import Ending
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """How the relay ended: exactly one ending, the usage if the provider told it, and what is left.
 
@@ -78,7 +78,15 @@ def _broken(error: UpstreamError, provider: str, status: int) -> Outcome:
 class StreamRelay:
     """One stream from provider to client, metered against what was reserved."""
 
-    __slots__ = ("_hide_usage", "_meter", "_provider", "_reply", "_reserved_nano", "_send")
+    __slots__ = (
+        "_hide_usage",
+        "_limit_s",
+        "_meter",
+        "_provider",
+        "_reply",
+        "_reserved_nano",
+        "_send",
+    )
 
     def __init__(
         self,
@@ -89,6 +97,7 @@ class StreamRelay:
         hide_usage: bool,
         limit_tokens: int,
         reserved_nano: int,
+        limit_s: float,
         count: Callable[[str], int],
     ) -> None:
         self._reply = reply
@@ -96,20 +105,23 @@ class StreamRelay:
         self._provider = provider
         self._hide_usage = hide_usage
         self._reserved_nano = reserved_nano
+        self._limit_s = limit_s
         self._meter = StreamMeter(limit_tokens, count)
 
     async def run(self, receive: Receive) -> Outcome:
         """Relay to the end, the cut, the hang-up or the failure; the stream's tail is not sent."""
         with HangUpWatch(receive, self._reply.close) as watch:
             try:
-                return await self._pump(watch)
+                # The provider keeps its own limit, but a client that does not read blocks the pump.
+                async with asyncio.timeout(self._limit_s):
+                    return await self._pump(watch)
             except UpstreamError as error:
                 if watch.gone:
                     return self._outcome(Ending.CLIENT_GONE, b"")
                 broken = _broken(error, self._provider, self._reply.status)
                 tail = b"" if broken.error is None else broken.error.as_sse()
                 return self._outcome(broken.ending, tail, broken.error)
-            except asyncio.CancelledError:
+            except (asyncio.CancelledError, TimeoutError):
                 self._reply.close()
                 return self._outcome(Ending.DEADLINE_HIT, b"")
 

@@ -5,8 +5,8 @@ disconnect and lets go of the upstream, which wakes the relay.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
+from typing import Any, TypeVar
 
 from gateway.errors import ApiError, body_too_large
 
@@ -35,8 +35,11 @@ HOP_BY_HOP = frozenset(
 )
 
 
+T = TypeVar("T")
+
+
 class ClientGone(Exception):
-    """The client hung up before its request was whole."""
+    """The client hung up before its request was whole, or before its answer began."""
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
@@ -115,7 +118,7 @@ class HangUpWatch:
 
     __slots__ = ("_on_gone", "_receive", "_task", "gone")
 
-    def __init__(self, receive: Receive, on_gone: Callable[[], None]) -> None:
+    def __init__(self, receive: Receive, on_gone: Callable[[], object]) -> None:
         self._receive = receive
         self._on_gone = on_gone
         self._task: asyncio.Task[None] | None = None
@@ -134,3 +137,15 @@ class HangUpWatch:
             continue
         self.gone = True
         self._on_gone()
+
+
+async def unless_gone(work: Coroutine[Any, Any, T], receive: Receive) -> T:
+    """The result of `work`; raise ClientGone, the work cancelled, where the client goes first."""
+    task = asyncio.get_running_loop().create_task(work)
+    with HangUpWatch(receive, task.cancel) as watch:
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if watch.gone:
+                raise ClientGone from None
+            raise

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 from budgets.ledger import HoldState
 from budgets.money import format_usd
@@ -15,6 +16,7 @@ from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamReply
 from gateway.records import add_money, end_event, stamp
 from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import (
+    ClientGone,
     RawHeaders,
     Receive,
     Send,
@@ -23,12 +25,15 @@ from gateway.response import (
     send_error,
     send_whole,
     start_stream,
+    unless_gone,
 )
 from gateway.wire import upstream_body
 from routing.catalog import ModelCard
 from routing.health import counts_as_failure
 from telemetry.event import Ending, UsageSource
 
+# What a relay may take beyond the provider's own time limit, whose word is to come first.
+RELAY_SLACK_S = 2.0
 PASSED_HEADERS = frozenset(
     {
         b"accept",
@@ -53,7 +58,7 @@ class Spender:
     async def spend(self, spending: Spending, receive: Receive, send: Send) -> None:
         """Stages 6 to 9 in order; the hold has ended when this returns or raises."""
         try:
-            reply = await self._open(spending)
+            reply = await self._open(spending, receive)
             if isinstance(reply, Outcome):
                 outcome, headers = reply, None
             else:
@@ -66,7 +71,7 @@ class Spender:
                 await asyncio.shield(self._settle_unknown(spending))
         await self._finish(spending, outcome, headers, send)
 
-    async def _open(self, spending: Spending) -> UpstreamReply | Outcome:
+    async def _open(self, spending: Spending, receive: Receive) -> UpstreamReply | Outcome:
         """Ask the candidates in order until one answers, the next only if nothing was billed."""
         spending.event.gateway_ms = since_ms(spending.call.started_s)
         spending.hold = await self._desk.ledger.dispatch(spending.hold, spending.event.to_json())
@@ -78,7 +83,9 @@ class Spender:
             self._desk.health.asked(card)
             spending.event.attempts = place
             try:
-                reply = await self._ask(spending, card)
+                reply = await self._ask(spending, card, receive)
+            except ClientGone:
+                return Outcome(Ending.CLIENT_GONE, 0, b"", streamed=True)
             except UpstreamError as error:
                 self._desk.health.failed(card, error.kind.value)
                 failure = upstream_failed(error, card.provider)
@@ -96,7 +103,8 @@ class Spender:
             return reply
         return failed
 
-    async def _ask(self, spending: Spending, card: ModelCard) -> UpstreamReply:
+    async def _ask(self, spending: Spending, card: ModelCard, receive: Receive) -> UpstreamReply:
+        """Open the call; a stream is let go with its client, a whole answer is billed anyway."""
         desk = self._desk
         chat = spending.call.chat
         passed = [pair for pair in spending.call.headers if pair[0] in PASSED_HEADERS]
@@ -106,9 +114,10 @@ class Spender:
             spending.bids[card.name].inject_tokens,
             desk.limit_fields[card.provider],
         )
-        return await desk.providers[card.provider].open(
+        opening = desk.providers[card.provider].open(
             UpstreamCall("/chat/completions", body, tuple(passed), desk.timeouts[card.provider])
         )
+        return await (unless_gone(opening, receive) if chat.stream else opening)
 
     async def _relay(
         self, spending: Spending, reply: UpstreamReply, receive: Receive, send: Send
@@ -126,9 +135,15 @@ class Spender:
             hide_usage=not chat.wants_usage,
             limit_tokens=spending.bids[spending.card.name].total_output_tokens,
             reserved_nano=spending.hold.amount_nano,
+            limit_s=self._time_left_s(spending) + RELAY_SLACK_S,
             count=self._desk.tokenizer.count,
         )
         return await relay.run(receive)
+
+    def _time_left_s(self, spending: Spending) -> float:
+        """What is left of the time that the provider was given for the whole call."""
+        total_s = self._desk.timeouts[spending.card.provider].total_s
+        return total_s - (time.perf_counter() - spending.dispatched_s)
 
     async def _cost(self, spending: Spending, outcome: Outcome) -> Cost | None:
         """Price what the provider reported, or an estimate marked so; None: nothing is billed."""
@@ -212,8 +227,12 @@ class Spender:
         self, spending: Spending, outcome: Outcome, upstream: RawHeaders | None, send: Send
     ) -> None:
         """Send what was kept back until the money was settled."""
+        if outcome.ending is Ending.CLIENT_GONE:
+            return
         if outcome.streamed:
-            await end_stream(send, outcome.body)
+            with suppress(TimeoutError):  # one that does not read is left to the web server
+                async with asyncio.timeout(RELAY_SLACK_S):
+                    await end_stream(send, outcome.body)
             return
         own = self._own_headers(spending)
         own.append((b"x-weir-cost-usd", format_usd(spending.event.cost_nano).encode()))

@@ -7,12 +7,12 @@ So fields Weir has never heard of, number formats and key order reach the provid
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 import orjson
 
+from budgets.value import value
 from gateway.errors import ApiError, bad_request
 
 _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -21,7 +21,7 @@ _SPACE = " \t\r\n"
 _DECODER = json.JSONDecoder(strict=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ChatRequest:
     """A checked request body: the bytes as they came and a view of them."""
 
@@ -114,14 +114,14 @@ def _count_keys(value: Any) -> int:
 def _refuse_duplicates(raw: bytes) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
-        for key, value in pairs:
+        for key, content in pairs:
             if key in seen:
                 raise bad_request(
                     f"The key `{key[:80]}` stands twice in one object; keep one of them.",
                     key[:80],
                     "duplicate_key",
                 )
-            seen[key] = value
+            seen[key] = content
         return seen
 
     json.loads(raw, object_pairs_hook=unique, strict=False)

@@ -1,8 +1,8 @@
 """Which models can serve a request: health, abilities, price, room and money, in that order."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from budgets.value import value
 from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.features import Features
 from routing.health import Health
@@ -10,7 +10,7 @@ from routing.health import Health
 UNCAPPED_OUTPUT_TOKENS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quote:
     """The most a request costs at a model: nano-USD (None: no price) for so many output tokens."""
 
@@ -18,7 +18,7 @@ class Quote:
     output_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candidate:
     """A model that can serve the request, and the most that costs."""
 

@@ -6,9 +6,9 @@ models. Both are explained in docs/routing.md, with measurements.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import log2
 
+from budgets.value import value
 from routing.features import Features, TextView
 from routing.lexicon import (
     CJK_TASKS,
@@ -40,7 +40,7 @@ SYSTEM_WEIGHT = 0.7
 ENOUGH_EVIDENCE = 0.9
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Classification:
     """A task of the closed list, a difficulty from 0 to 1, and what led to them.
 

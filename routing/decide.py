@@ -6,11 +6,11 @@ come from one tier, so that money is reserved for the tier that was chosen and n
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from operator import attrgetter
 
+from budgets.value import value
 from routing.candidates import Candidate, Quote, Survey
 from routing.catalog import (
     Auto,
@@ -51,7 +51,7 @@ class NoRouteCode(StrEnum):
     NO_CANDIDATE = "no_candidate"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NoRoute:
     """No model can answer: a code, a message for the client, and each model's reason."""
 
@@ -70,7 +70,7 @@ class NoRoute:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RouteDecision:
     """The chosen model, its fallbacks, and the evidence.
 
@@ -134,7 +134,7 @@ def _rejections(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
     return [{"model": no.model, "code": no.code.value, "why": no.why} for no in rejected]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Plan:
     """Where to look, in order, and how that came about."""
 

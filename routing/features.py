@@ -6,11 +6,11 @@ are only looked for in a bounded piece of it, so a huge prompt costs little more
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 
 import orjson
 
+from budgets.value import value
 from routing.tokens import FLAT_TABLE, text_tokens, utf8_size
 
 USER_HEAD_CHARS = 2_048
@@ -69,7 +69,7 @@ _LEADS = {
 _NOT_A_LATIN_LETTER = bytes(c for c in range(256) if not (c < 128 and chr(c).isalpha()))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextView:
     """The bounded piece of a request that is searched for words; it is never stored.
 
@@ -85,7 +85,7 @@ class TextView:
     system_flat: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Features:
     """One request in numbers. `*_bytes` are UTF-8, scores lie between 0 and 1.
 

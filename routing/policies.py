@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 
+from budgets.value import value
 from routing.catalog import Requested
 from routing.classify import Classification
 from routing.features import Features
@@ -24,7 +25,7 @@ class Fallback(StrEnum):
     ANY = "any"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RouteRequest:
     """Everything about one request that routing may look at."""
 
@@ -115,14 +116,14 @@ def _prompt_tokens(request: RouteRequest) -> int:
 def _at_least(name: str, bound: float, value: Callable[[RouteRequest], float]) -> Condition:
     return Condition(
         lambda request: value(request) >= bound,
-        lambda request, held: f"{name} {value(request):g} {'>=' if held else '<'} {bound:g}",
+        lambda request, held: f"{name} {value(request)} {'>=' if held else '<'} {bound}",
     )
 
 
 def _at_most(name: str, bound: float, value: Callable[[RouteRequest], float]) -> Condition:
     return Condition(
         lambda request: value(request) <= bound,
-        lambda request, held: f"{name} {value(request):g} {'<=' if held else '>'} {bound:g}",
+        lambda request, held: f"{name} {value(request)} {'<=' if held else '>'} {bound}",
     )
 
 
@@ -188,7 +189,7 @@ class Rule:
         return tuple(condition.words(request, True) for condition in self.conditions)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Choice:
     """What a policy chose: the tier, the rule (empty where none matched) and why.
 

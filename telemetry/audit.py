@@ -2,8 +2,8 @@
 
 Every entry of the ledger that has an event has exactly one, in the warehouse or still in the
 outbox, with the same amount on the same UTC day; and every event but a refusal has an entry. Days
-are compared first, by number of entries and by sum. A day that differs is compared entry by entry,
-and with `every_entry` each day is, which also finds faults that cancel out within a day.
+are compared by number of entries and by sum, and then entry by entry. Without `every_entry` only
+days that differ are, which is quick but misses faults that cancel out within a day.
 
 Take the books while the collector is paused, so that no event is on its way:
 
@@ -76,7 +76,8 @@ class AuditReport:
             + ("entry by entry" if self.every_entry else "by day"),
         ]
         if self.clean:
-            lines.append("CLEAN: every entry has its event, to the nano-dollar")
+            shown = "entry has its event" if self.every_entry else "day adds up"
+            lines.append(f"CLEAN: every {shown}, to the nano-dollar")
         else:
             found = self.difference_count + len(self.faults)
             lines.append(f"NOT CLEAN: {found} found")
@@ -101,7 +102,7 @@ class _Findings:
             self.kept.append(difference)
 
 
-def audit(books: LedgerBooks, warehouse: Warehouse, *, every_entry: bool = False) -> AuditReport:
+def audit(books: LedgerBooks, warehouse: Warehouse, *, every_entry: bool = True) -> AuditReport:
     """Compare the ledger with warehouse and outbox; see the module for what is proven.
 
     `books` is one snapshot, taken while the collector is paused. Reads only.

@@ -103,6 +103,11 @@ class Warehouse:
 
         return self._use(ask)
 
+    @property
+    def reopened(self) -> int:
+        """How often the file had to be opened again after DuckDB broke."""
+        return self._generation
+
     def close(self) -> None:
         """Let go of the file, after giving running queries a moment to end."""
         with self._changed:

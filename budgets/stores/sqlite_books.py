@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from budgets.ledger import LedgerError
-from budgets.ledger import Account
+from budgets.ledger import Account, LedgerError
 from budgets.port import EntryTotal, OutboxRow
 from budgets.scopes import ScopeKind, Window
 

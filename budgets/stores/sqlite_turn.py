@@ -1,14 +1,16 @@
 """One transaction for everything that happens in one turn of the event loop.
 
-It makes a burst of requests share one commit, and it is the only place that begins, commits or
-undoes a transaction of the ledger.
+It makes a burst of requests share one commit. Moves change the shelf's memory as they come; at the
+end of the turn the shelf writes what changed, or forgets all of it.
 """
 
 import asyncio
 import logging
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from budgets.ledger import LedgerError
 from budgets.stores.sqlite_journal import SqliteJournal
@@ -32,28 +34,50 @@ def _unwritten(error: BaseException) -> LedgerError:
     return LedgerError(f"the ledger could not be written: {error}")
 
 
+class Memory(Protocol):
+    """What is remembered of the file, and changes with each step before the file does."""
+
+    def refresh(self) -> None:
+        """Look again where another process has written the file."""
+
+    def flush(self) -> None:
+        """Write what changed into the open transaction."""
+
+    def filed(self) -> None:
+        """The transaction was committed."""
+
+    def forget(self) -> None:
+        """The transaction was undone: remember only what the file says."""
+
+
 class Turn:
     """The transaction of one turn of the event loop; `with` it makes one step inside.
 
-    The first step opens it, the loop commits it once every task that was ready has had its say.
-    A step raises LedgerError before its first write; any other error may have left half a step
+    The first step begins it, the loop commits it once every task that was ready has had its say.
+    A step raises LedgerError before it changes anything; any other error may have left half a step
     behind and undoes the whole turn.
     """
 
-    __slots__ = ("_connection", "_journal", "_waiters")
+    __slots__ = ("_connection", "_done", "_journal", "_open", "_shelf")
 
-    def __init__(self, connection: sqlite3.Connection, journal: SqliteJournal) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, shelf: Memory, journal: SqliteJournal
+    ) -> None:
         self._connection = connection
+        self._shelf = shelf
         self._journal = journal
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._open = False
+        self._done: list[asyncio.Future[None]] = []
 
     def __enter__(self) -> None:
-        if self._waiters is None:
+        if not self._open:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._shelf.refresh()
             except sqlite3.Error as error:
+                self._undo(error)
                 raise _unwritten(error) from error
-            self._waiters = []
+            self._open = True
             asyncio.get_running_loop().call_soon(self.commit)
 
     def __exit__(
@@ -64,27 +88,42 @@ class Turn:
             if isinstance(error, sqlite3.Error):
                 raise _unwritten(error) from error
 
+    def look(self) -> None:
+        """See what other processes wrote; inside a turn nobody else can have."""
+        if not self._open:
+            self._shelf.refresh()
+
     def committed(self) -> "asyncio.Future[None]":
         """Done once the turn is committed, or failed with a LedgerError.
 
         Each waiter has one of its own: a task that is cancelled cancels what it waits for.
         """
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._waiters is None:
-            waiter.set_result(None)
+        if self._open:
+            self._done.append(waiter)
         else:
-            self._waiters.append(waiter)
+            waiter.set_result(None)
         return waiter
 
     def commit(self) -> None:
-        if self._waiters is None:
+        """Write the turn; whoever waits for it learns how it went."""
+        if not self._open:
             return
+        failure: BaseException | None = LedgerError("the turn was not written")
         try:
+            self._shelf.flush()
             self._connection.execute("COMMIT")
+            failure = None
         except sqlite3.Error as error:
-            self._undo(error)
+            failure = error
+        finally:
+            if failure is not None:
+                self._undo(failure)
+        if failure is not None:
             return
-        waiters, self._waiters = self._waiters, None
+        self._shelf.filed()
+        self._open = False
+        waiters, self._done = self._done, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -99,9 +138,13 @@ class Turn:
 
     def _undo(self, error: BaseException) -> None:
         """Nothing of this turn happened; everyone who waits for it learns so."""
-        waiters, self._waiters = self._waiters or [], None
+        self._open = False
+        waiters, self._done = self._done, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(_unwritten(error))
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        # Where not even that works, the next turn fails as it begins.
+        with suppress(sqlite3.Error):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._shelf.forget()

@@ -3,6 +3,7 @@
 "use strict";
 (() => {
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let leaving = false;
   const panels = [...document.querySelectorAll("[data-panel]")];
 
   const element = (name, text, className) => {
@@ -71,7 +72,9 @@
     try {
       const response = await fetch(source, { credentials: "same-origin" });
       if (response.status === 401) {
-        window.location.assign("/dashboard/login");
+        // Every panel is told so at once; one of them leaves.
+        if (!leaving) window.location.assign("/dashboard/login");
+        leaving = true;
         return;
       }
       if (!response.ok) throw new Error(`the gateway answered ${response.status}`);

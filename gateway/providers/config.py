@@ -10,7 +10,7 @@ api_key_env = "OPENAI_API_KEY"
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -28,6 +28,7 @@ from gateway.providers.script import parse_script
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$")]
+OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -52,7 +53,7 @@ class _ProviderSection(_Section):
     optional: bool = False
     timeouts: TimeoutsSection = TimeoutsSection()
     # The request field in which this provider takes a bound of the answer set by the gateway.
-    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_completion_tokens"
+    output_limit_field: OutputLimitField = "max_tokens"
 
     def missing_env(self, env: Mapping[str, str]) -> str | None:
         """The environment variable that is needed and not set; None if all is well."""
@@ -73,6 +74,20 @@ class OpenAIHttpSection(_ProviderSection):
     max_connections: int = Field(default=1000, ge=1, le=10_000)
     max_idle_s: Seconds = 15.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _bound_where_the_host_reads_it(cls, values: Any) -> Any:
+        """OpenAI's newer models refuse `max_tokens`; many other servers ignore anything else."""
+        if not isinstance(values, dict) or "output_limit_field" in values:
+            return values
+        try:
+            host = parse_base_url(str(values.get("base_url"))).origin.host
+        except ValueError:
+            return values  # the field's own check says so, with its name
+        if host == "api.openai.com" or host.endswith(".openai.azure.com"):
+            return values | {"output_limit_field": "max_completion_tokens"}
+        return values
+
     @field_validator("base_url")
     @classmethod
     def _base_url_is_usable(cls, value: str) -> str:
@@ -90,7 +105,6 @@ class LocalModelSection(_ProviderSection):
     """A small model in a child process: a bundled one by name, or any GGUF file by path."""
 
     kind: Literal["local_model"]
-    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     model: Literal["smollm2"] | None = None
     model_path: Path | None = None
     alias: HeaderValue | None = None

@@ -186,19 +186,15 @@ class Http1Connection(asyncio.Protocol):
             self._seen_at = self._loop.time()
             reply.wake()
 
-    def eof_received(self) -> bool:
-        if self._reply is None:
-            self._drop()
-        return False  # close; connection_lost then says how the exchange ended
-
     def connection_lost(self, error: Exception | None) -> None:
         """The end of a body that lasts until the close, or a break.
 
         A reused connection that ends without one byte of response was most likely closed by the
         server while idle. Whether the server had read the request cannot be known from here, and
         a POST may cost money: it is not sent again. The layer above decides with the whole picture.
-        Idle connections are dropped as soon as the server closes them and after `max_idle_s`, so
-        that only a close in the same instant as the send ends here.
+        Idle connections are dropped as soon as the server closes them (the transport is closing
+        from then on, see `usable`) and after `max_idle_s`, so that only a close in the same
+        instant as the send ends here.
         """
         self.is_lost = True
         if self._timer is not None:

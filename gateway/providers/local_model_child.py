@@ -16,8 +16,8 @@ import threading
 from collections.abc import Sequence
 
 LINUX_PR_SET_PDEATHSIG = 1
-# llama.cpp: 0 output, 1 errors, 2 warnings, 3 a few lines per request.
-LOG_VERBOSITY = 2
+# llama.cpp: 0 output, 1 errors, 2 warnings (some on every request), 3 infos.
+LOG_VERBOSITY = 1
 # Prompts are read in batches; the buffers for a batch are a good part of the memory.
 BATCH_TOKENS = 128
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from budgets.value import value
+
 
 class UpstreamFault(StrEnum):
     CONNECT = "connect"
@@ -47,7 +49,7 @@ class Timeouts:
     total_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class UpstreamCall:
     """One request as the provider shall see it; `path` starts after the provider's base URL."""
 

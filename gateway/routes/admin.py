@@ -120,7 +120,7 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
             raise ApiError(
                 404,
                 "request_not_found",
-                f"No request {request_id!r}; its id is in the response header `x-request-id`.",
+                f"No request {request_id!r}; its id is in the response header `x-weir-request-id`.",
                 "request_id",
             )
         return _json(found)

@@ -1,6 +1,8 @@
 """The dashboard on a real socket: its router in a small app, over a real DuckDB file."""
 
 import asyncio
+import http.client
+import json
 import socket
 import threading
 import time
@@ -8,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -101,3 +104,56 @@ def served(backstage: Backstage) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer, headers by lower-case name."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(slots=True)
+class Client:
+    """A plain HTTP client that follows no redirect and keeps one cookie."""
+
+    base_url: str
+    cookie: str = ""
+
+    def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Answer:
+        """One request; header names with `_` for `-`."""
+        connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=30)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookie:
+            sent.setdefault("Cookie", self.cookie)
+        connection.request(method, path, body or None, sent)
+        answer = connection.getresponse()
+        got = Answer(
+            answer.status,
+            {name.lower(): value for name, value in answer.getheaders()},
+            answer.read(),
+        )
+        connection.close()
+        return got
+
+    def log_in(self, key: str = ADMIN_KEY, **headers: str) -> Answer:
+        """Send the login form as a browser does, and keep the cookie."""
+        sent = {
+            "Origin": self.base_url,
+            "Content_Type": "application/x-www-form-urlencoded",
+            **headers,
+        }
+        form = urlencode({"username": "admin", "key": key}).encode()
+        answer = self.ask("/dashboard/login", "POST", form, **sent)
+        if answer.status == 303:
+            self.cookie = answer.headers["set-cookie"].split(";")[0]
+        return answer

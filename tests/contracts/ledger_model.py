@@ -58,6 +58,7 @@ class ModelHold:
     accounts: tuple[str, ...]
     state: str
     lease_until_ms: int
+    was_sent: bool = False
     posted_nano: int = 0
     overrun_nano: int = 0
     correction: tuple[int, int] | None = None
@@ -98,7 +99,7 @@ class LedgerModel:
         if isinstance(step, Dispatch):
             if hold.state != UNSENT:
                 return ERROR
-            hold.state = SENT
+            hold.state, hold.was_sent = SENT, True
             return ("hold", SENT, hold.amount_nano, hold.accounts)
         if isinstance(step, Release):
             return self._release(hold, step)
@@ -123,7 +124,7 @@ class LedgerModel:
         return ("hold", UNSENT, step.amount_nano, names)
 
     def _settle(self, hold: ModelHold, step: Settle) -> Answer:
-        if hold.state == UNSENT:
+        if not hold.was_sent:
             return ERROR
         if hold.state == SENT:
             hold.state = "settled"

@@ -1,4 +1,4 @@
-"""Every figure is valid in Plotly's own schema, exact where it speaks of money, and safe to show."""
+"""Every figure is valid in Plotly's own schema, exact about money, and safe to show."""
 
 import json
 from typing import Any

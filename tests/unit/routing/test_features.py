@@ -1,6 +1,7 @@
 """A request's features: right on real shapes, silent on broken ones, bounded on huge ones."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -199,8 +200,13 @@ def test_only_the_edges_of_a_long_message_are_searched() -> None:
 
 def test_a_prompt_of_ten_megabytes_is_read_within_milliseconds() -> None:
     body = user("hello world " * 800_000)
-    started = time.perf_counter()
-    extract(body)
+    best_s = min(_seconds(lambda: extract(body)) for _ in range(5))
     # Searching it all takes some 50 ms; the bound takes 0.03 ms. The limit leaves room for a slow
     # machine and still tells the two apart.
-    assert time.perf_counter() - started < 0.01
+    assert best_s < 0.01
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started_s = time.perf_counter()
+    call()
+    return time.perf_counter() - started_s

@@ -1,0 +1,195 @@
+"""The ledger's moves, decided once for every store that runs in one process.
+
+The rules are those of `budgets/ledger.py`. What a store adds is a `Shelf`: where accounts, holds,
+entries and events are kept. No move gives way in between, and each raises LedgerError before it
+changes anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from budgets.ledger import (
+    Account,
+    Closing,
+    Hold,
+    HoldState,
+    LedgerError,
+    Move,
+    Refusal,
+    Reservation,
+    Settlement,
+    admit,
+    apply,
+    close,
+    correct,
+    dispatched,
+    open_hold,
+    repeated_hold,
+)
+from budgets.port import EventShaper, OutboxEvent
+from budgets.value import value
+
+NOTHING = Account()
+
+
+@value
+class Entry:
+    """The ending of a hold, or the correction of one, with the accounts it was posted to."""
+
+    settlement: Settlement
+    accounts: tuple[str, ...]
+    event_id: str | None
+    ended_ms: int
+
+
+class Shelf(Protocol):
+    """Where a store keeps things. What is not there is None."""
+
+    def account(self, name: str) -> Account | None: ...
+
+    def put_account(self, name: str, account: Account) -> None: ...
+
+    def hold(self, hold_id: str) -> Hold | None: ...
+
+    def put_hold(self, hold: Hold, draft: bytes | None) -> None: ...
+
+    def drop_hold(self, hold_id: str) -> None: ...
+
+    def draft(self, hold_id: str) -> bytes:
+        """The draft of an open hold that was dispatched."""
+
+    def due(self, now_ms: int, limit: int) -> Sequence[Hold]:
+        """Open holds whose lease ran out by `now_ms`, the oldest lease first."""
+
+    def entry(self, hold_id: str, *, correction: bool) -> Entry | None: ...
+
+    def add_entry(self, entry: Entry) -> None: ...
+
+    def add_event(self, event: OutboxEvent) -> None: ...
+
+
+class LedgerEngine:
+    """Every move of `LedgerStore` but for its waiting."""
+
+    __slots__ = ("_shaper", "_shelf")
+
+    def __init__(self, shelf: Shelf, shaper: EventShaper) -> None:
+        self._shelf = shelf
+        self._shaper = shaper
+
+    def survey(self, names: Sequence[str]) -> Mapping[str, Account]:
+        """The accounts as they stand; those nothing was charged to are left out."""
+        found = {}
+        for name in names:
+            account = self._shelf.account(name)
+            if account is not None:
+                found[name] = account
+        return found
+
+    def reserve(self, reservation: Reservation) -> Hold | Refusal:
+        """Set the amount aside on every account, or on none and say why."""
+        first = self._shelf.hold(reservation.hold_id)
+        if first is not None:
+            return repeated_hold(first, reservation)
+        if self._shelf.entry(reservation.hold_id, correction=False) is not None:
+            raise LedgerError(f"hold {reservation.hold_id} has ended before")
+        hold = open_hold(reservation)
+        refusal = admit(self.survey(hold.accounts), reservation)
+        if refusal is not None:
+            return refusal
+        self._post(hold.accounts, Closing(hold.state, 0, hold.amount_nano, 0))
+        self._shelf.put_hold(hold, None)
+        return hold
+
+    def _post(self, names: Sequence[str], closing: Closing) -> None:
+        after = [(name, apply(self._shelf.account(name) or NOTHING, closing)) for name in names]
+        for name, account in after:
+            self._shelf.put_account(name, account)
+
+    def dispatch(self, hold: Hold, draft: bytes) -> Hold:
+        """Mark the hold before the first byte goes to the provider."""
+        after = dispatched(hold)
+        stored = self._shelf.hold(hold.hold_id)
+        if stored is None or stored.state is not HoldState.HELD:
+            raise LedgerError(f"hold {hold.hold_id} is not there to dispatch")
+        self._shelf.put_hold(after, draft)
+        return after
+
+    def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+        """Post the cost and append the event, once; a repeat returns the first settlement."""
+        closing = close(hold, Move.SETTLE, cost_nano)
+        stored = self._shelf.hold(hold.hold_id)
+        if stored is None:
+            return self._settle_late(hold, cost_nano, event)
+        named = (hold.state, hold.amount_nano, hold.accounts)
+        if (stored.state, stored.amount_nano, stored.accounts) != named:
+            raise LedgerError(f"hold {hold.hold_id} is unknown or was never dispatched")
+        return self._end(stored, closing, event, event.ended_ms)
+
+    def _settle_late(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+        """The hold ended before: repeat its outcome, or correct what an expiry assumed."""
+        entry = self._shelf.entry(hold.hold_id, correction=False)
+        if entry is None or entry.accounts != hold.accounts:
+            raise LedgerError(f"hold {hold.hold_id} is unknown or was never dispatched")
+        first = entry.settlement
+        if first.state not in (HoldState.EXPIRED_CHARGED, HoldState.EXPIRED_FREED):
+            return replace(first, repeated=True)
+        again = self._shelf.entry(hold.hold_id, correction=True)
+        if again is not None:
+            return replace(again.settlement, repeated=True)
+        correction = correct(first, cost_nano)
+        delta = correction.posted_nano
+        shaped = self._shaper.correction(event, delta)
+        self._post(hold.accounts, Closing(first.state, delta, 0, correction.overrun_nano))
+        self._add(correction, hold.accounts, shaped, shaped.ended_ms)
+        return correction
+
+    def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
+        """Give the money back because nothing was billed."""
+        stored = self._shelf.hold(hold.hold_id)
+        if stored is None:
+            entry = self._shelf.entry(hold.hold_id, correction=False)
+            if entry is None:
+                raise LedgerError(f"hold {hold.hold_id} is unknown")
+            return replace(entry.settlement, repeated=True)
+        ended_ms = stored.admitted_ms if event is None else event.ended_ms
+        return self._end(stored, close(stored, Move.RELEASE), event, ended_ms)
+
+    def _end(
+        self, hold: Hold, closing: Closing, event: OutboxEvent | None, ended_ms: int
+    ) -> Settlement:
+        settlement = Settlement(
+            hold.hold_id, closing.state, closing.posted_nano, closing.overrun_nano
+        )
+        self._post(hold.accounts, closing)
+        self._shelf.drop_hold(hold.hold_id)
+        self._add(settlement, hold.accounts, event, ended_ms)
+        return settlement
+
+    def _add(
+        self,
+        settlement: Settlement,
+        accounts: tuple[str, ...],
+        event: OutboxEvent | None,
+        ended_ms: int,
+    ) -> None:
+        event_id = None if event is None else event.event_id
+        self._shelf.add_entry(Entry(settlement, accounts, event_id, ended_ms))
+        if event is not None:
+            self._shelf.add_event(event)
+
+    def record(self, event: OutboxEvent) -> None:
+        """Append an event that moves no money."""
+        self._shelf.add_event(event)
+
+    def expire(self, now_ms: int, limit: int) -> list[Settlement]:
+        """End up to `limit` open holds whose lease ran out by `now_ms`."""
+        ended = []
+        for hold in self._shelf.due(now_ms, limit):
+            event = None
+            if hold.state is HoldState.DISPATCHED:
+                draft = self._shelf.draft(hold.hold_id)
+                event = self._shaper.assumed(draft, hold.amount_nano, now_ms)
+            ended.append(self._end(hold, close(hold, Move.EXPIRE), event, now_ms))
+        return ended

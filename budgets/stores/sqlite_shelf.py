@@ -1,0 +1,228 @@
+"""What the SQLite ledger knows without asking the file, and what it has yet to write to it.
+
+Accounts and open holds are kept in memory, and the file is only told: `flush` writes everything
+that changed in a turn. If that fails, or if another process has written the file since, `forget`
+drops what is in memory, and the next look reads the file again.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from budgets.ledger import Account, Hold, HoldState, LedgerError, Settlement
+from budgets.port import OutboxEvent
+from budgets.stores.engine import Entry
+
+MAX_ACCOUNTS = 50_000
+_PUT_ACCOUNT = (
+    "INSERT INTO account VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+    "posted_nano = excluded.posted_nano, held_nano = excluded.held_nano, "
+    "overrun_nano = excluded.overrun_nano"
+)
+_READ_ACCOUNT = "SELECT posted_nano, held_nano, overrun_nano FROM account WHERE account = ?"
+_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DROP_HOLD = "DELETE FROM hold WHERE hold_id = ?"
+_READ_HOLDS = "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms FROM hold"
+_END_LEASES = "UPDATE hold SET lease_until_ms = 0"
+_READ_DRAFT = "SELECT draft FROM hold WHERE hold_id = ?"
+_ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_READ_ENTRY = (
+    "SELECT state, posted_nano, overrun_nano, accounts, event_id, ended_ms FROM entry "
+    "WHERE hold_id = ? AND correction = ?"
+)
+_ADD_EVENT = "INSERT INTO outbox(event_id, payload) VALUES (?, ?)"
+
+
+@lru_cache(maxsize=4096)
+def _accounts_json(accounts: tuple[str, ...]) -> str:
+    return orjson.dumps(accounts).decode()
+
+
+def _hold_of(row: Sequence[Any]) -> Hold:
+    return Hold(row[0], HoldState(row[1]), row[2], tuple(orjson.loads(row[3])), row[4], row[5])
+
+
+class SqliteShelf:
+    """`Shelf` over a connection that nobody else writes through."""
+
+    __slots__ = (
+        "_accounts",
+        "_changed_accounts",
+        "_connection",
+        "_drafts",
+        "_entries",
+        "_events",
+        "_filed_holds",
+        "_gone_holds",
+        "_holds",
+        "_new_holds",
+        "_version",
+    )
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._accounts: dict[str, Account] = {}
+        self._changed_accounts: set[str] = set()
+        self._holds: dict[str, Hold] = {}
+        self._drafts: dict[str, bytes | None] = {}
+        self._filed_holds: set[str] = set()
+        self._new_holds: set[str] = set()
+        self._gone_holds: set[str] = set()
+        self._entries: dict[tuple[str, bool], Entry] = {}
+        self._events: list[OutboxEvent] = []
+        self._version = -1
+        self.forget()
+
+    # -- what is there ----------------------------------------------------------------------
+
+    def account(self, name: str) -> Account | None:
+        known = self._accounts.get(name)
+        if known is None:
+            row = self._connection.execute(_READ_ACCOUNT, (name,)).fetchone()
+            if row is None:
+                return None
+            known = self._accounts[name] = Account(*row)
+        return known
+
+    def put_account(self, name: str, account: Account) -> None:
+        self._accounts[name] = account
+        self._changed_accounts.add(name)
+
+    def hold(self, hold_id: str) -> Hold | None:
+        return self._holds.get(hold_id)
+
+    def put_hold(self, hold: Hold, draft: bytes | None) -> None:
+        self._holds[hold.hold_id] = hold
+        self._drafts[hold.hold_id] = draft
+        self._new_holds.add(hold.hold_id)
+
+    def drop_hold(self, hold_id: str) -> None:
+        del self._holds[hold_id]
+        self._drafts.pop(hold_id, None)
+        self._new_holds.discard(hold_id)
+        if hold_id in self._filed_holds:
+            self._gone_holds.add(hold_id)
+
+    def draft(self, hold_id: str) -> bytes:
+        draft = self._drafts.get(hold_id)
+        if draft is None:
+            row = self._connection.execute(_READ_DRAFT, (hold_id,)).fetchone()
+            draft = row[0] if row is not None else None
+        if draft is None:
+            raise LedgerError(f"hold {hold_id} has no draft of its event")
+        return draft
+
+    def due(self, now_ms: int, limit: int) -> Sequence[Hold]:
+        due = [hold for hold in self._holds.values() if hold.lease_until_ms <= now_ms]
+        due.sort(key=lambda hold: (hold.lease_until_ms, hold.hold_id))
+        return due[:limit]
+
+    def end_leases(self) -> None:
+        """End the lease of every open hold; part of the open transaction."""
+        self._connection.execute(_END_LEASES)
+        self._holds = {key: replace(hold, lease_until_ms=0) for key, hold in self._holds.items()}
+
+    def entry(self, hold_id: str, *, correction: bool) -> Entry | None:
+        pending = self._entries.get((hold_id, correction))
+        if pending is not None:
+            return pending
+        row = self._connection.execute(_READ_ENTRY, (hold_id, correction)).fetchone()
+        if row is None:
+            return None
+        settlement = Settlement(hold_id, HoldState(row[0]), row[1], row[2], correction=correction)
+        return Entry(settlement, tuple(orjson.loads(row[3])), row[4], row[5])
+
+    def add_entry(self, entry: Entry) -> None:
+        self._entries[(entry.settlement.hold_id, entry.settlement.correction)] = entry
+
+    def add_event(self, event: OutboxEvent) -> None:
+        self._events.append(event)
+
+    # -- the file ---------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what changed into the open transaction; raise sqlite3.Error where that fails."""
+        write = self._connection
+        if self._changed_accounts:
+            write.executemany(_PUT_ACCOUNT, self._account_rows())
+        if self._new_holds:
+            write.executemany(_PUT_HOLD, self._hold_rows())
+        if self._gone_holds:
+            write.executemany(_DROP_HOLD, [(hold_id,) for hold_id in self._gone_holds])
+        if self._entries:
+            write.executemany(_ADD_ENTRY, self._entry_rows())
+        if self._events:
+            rows = [(event.event_id, event.payload) for event in self._events]
+            write.executemany(_ADD_EVENT, rows)
+
+    def _account_rows(self) -> Iterable[tuple[str, int, int, int]]:
+        for name in self._changed_accounts:
+            account = self._accounts[name]
+            yield name, account.posted_nano, account.held_nano, account.overrun_nano
+
+    def _hold_rows(self) -> Iterable[tuple[str | int | bytes | None, ...]]:
+        for hold_id in self._new_holds:
+            hold = self._holds[hold_id]
+            yield (
+                hold_id,
+                hold.state.value,
+                hold.amount_nano,
+                _accounts_json(hold.accounts),
+                hold.admitted_ms,
+                hold.lease_until_ms,
+                self._drafts[hold_id],
+            )
+
+    def _entry_rows(self) -> Iterable[tuple[str | int | None, ...]]:
+        for (hold_id, correction), entry in self._entries.items():
+            settlement = entry.settlement
+            yield (
+                hold_id,
+                int(correction),
+                settlement.state.value,
+                settlement.posted_nano,
+                settlement.overrun_nano,
+                _accounts_json(entry.accounts),
+                entry.event_id,
+                entry.ended_ms,
+            )
+
+    def filed(self) -> None:
+        """Everything was committed; drafts need not be remembered, nor accounts beyond a bound."""
+        self._filed_holds |= self._new_holds
+        self._filed_holds -= self._gone_holds
+        for hold_id in self._new_holds:
+            self._drafts.pop(hold_id, None)
+        self._clear_pending()
+        if len(self._accounts) > MAX_ACCOUNTS:
+            self._accounts.clear()
+
+    def _clear_pending(self) -> None:
+        self._changed_accounts.clear()
+        self._new_holds.clear()
+        self._gone_holds.clear()
+        self._entries.clear()
+        self._events.clear()
+
+    def refresh(self) -> None:
+        """Forget everything where another process has written the file since the last look."""
+        if self._read_version() != self._version:
+            self.forget()
+
+    def _read_version(self) -> int:
+        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def forget(self) -> None:
+        """Undo everything since the last flush: know only what the file says."""
+        self._clear_pending()
+        self._accounts.clear()
+        self._drafts.clear()
+        self._version = -1  # should reading fail, the next look tries again
+        holds = [_hold_of(row) for row in self._connection.execute(_READ_HOLDS)]
+        self._holds = {hold.hold_id: hold for hold in holds}
+        self._filed_holds = set(self._holds)
+        self._version = self._read_version()

@@ -1,0 +1,364 @@
+"""The `weir` command: serve, check, keys, explain, audit, prices, version.
+
+Exit status: 0 done, 1 the answer is no (a fault, an unclean audit, nothing found), 2 it could not
+be done. Commands import what they need when they run, so that each starts quickly.
+"""
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from gateway.config import Settings
+    from gateway.key_registry import KeyRegistry
+    from telemetry.audit import AuditReport
+
+T = TypeVar("T")
+DONE, NO, FAILED = 0, 1, 2
+PACKAGE = "weir-gateway"
+
+
+class CommandError(RuntimeError):
+    """A command that could not be carried out; the message is for its user."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is described in the module."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except CommandError as error:
+        print(f"weir: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has had enough, such as `head`; Python must not complain while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="weir",
+        description="An OpenAI-compatible LLM gateway that reserves, routes, settles and explains.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    files = argparse.ArgumentParser(add_help=False)
+    files.add_argument("--config", metavar="FILE", help="default: WEIR_CONFIG, else config.toml")
+    files.add_argument("--data-dir", metavar="DIR", help="default: WEIR_DATA_DIR, else the file's")
+
+    serve = commands.add_parser("serve", parents=[files], help="run the gateway")
+    serve.add_argument("--host", help="address to listen on")
+    serve.add_argument("--port", help="port to listen on; 0 picks a free one")
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser("check", parents=[files], help="check the configuration")
+    check.set_defaults(run=_check)
+    _add_keys(commands, files)
+    explain = commands.add_parser("explain", parents=[files], help="why a request went where")
+    explain.add_argument("request_id", metavar="REQUEST_ID", help="from x-weir-request-id")
+    explain.add_argument("--json", action="store_true", help="the whole record as JSON")
+    explain.set_defaults(run=_explain)
+    audit = commands.add_parser("audit", parents=[files], help="compare ledger and telemetry")
+    audit.add_argument("--json", action="store_true", help="the report as JSON")
+    audit.set_defaults(run=_audit)
+    _add_prices(commands)
+    commands.add_parser("version", help="print the version").set_defaults(run=_version)
+    return parser
+
+
+def _add_keys(commands: Any, files: argparse.ArgumentParser) -> None:
+    keys = commands.add_parser("keys", help="make, list and revoke API keys")
+    verbs = keys.add_subparsers(required=True, metavar="VERB")
+    create = verbs.add_parser("create", parents=[files], help="make a key; it is shown once")
+    create.add_argument("--name", help="what the key is for; default: TEAM/WORKFLOW")
+    create.add_argument("--team", required=True, help="the team it is charged to")
+    create.add_argument("--workflow", required=True, help="where a request names no workflow")
+    create.add_argument("--policy", help="the policy behind `auto` for this key")
+    create.add_argument("--role", choices=("data", "admin"), default="data")
+    create.add_argument("--json", action="store_true", help="the key and its record as JSON")
+    create.set_defaults(run=_create_key)
+    listing = verbs.add_parser("list", parents=[files], help="every key ever made")
+    listing.add_argument("--json", action="store_true", help="the records as JSON")
+    listing.set_defaults(run=_list_keys)
+    revoke = verbs.add_parser("revoke", parents=[files], help="end a key within a second")
+    revoke.add_argument("key_id", metavar="KEY_ID")
+    revoke.set_defaults(run=_revoke_key)
+
+
+def _add_prices(commands: Any) -> None:
+    prices = commands.add_parser("prices", help="the imported price card")
+    verbs = prices.add_subparsers(required=True, metavar="VERB")
+    importing = verbs.add_parser("import", help="write the card from litellm's price map")
+    importing.add_argument("--map", metavar="FILE", help="default: the installed litellm's")
+    importing.add_argument("--check", action="store_true", help="only say whether it would change")
+    importing.set_defaults(run=_import_prices)
+    show = verbs.add_parser("show", help="what the card knows of a model")
+    show.add_argument("model", metavar="MODEL")
+    show.set_defaults(run=_show_price)
+
+
+def _environment(options: argparse.Namespace) -> Mapping[str, str]:
+    """The environment, with the command's own options in place of its variables."""
+    given = {
+        "WEIR_CONFIG": options.config,
+        "WEIR_DATA_DIR": options.data_dir,
+        "WEIR_HOST": getattr(options, "host", None),
+        "WEIR_PORT": getattr(options, "port", None),
+    }
+    return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _settings(options: argparse.Namespace) -> "Settings":
+    from gateway.config import config_path, load_settings
+    from gateway.config_errors import ConfigError
+
+    env = _environment(options)
+    try:
+        return load_settings(config_path(env), env)
+    except ConfigError as error:
+        raise CommandError(f"the configuration has faults\n{error}") from error
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from gateway.app import serve
+
+    return serve(settings)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from gateway.config import config_path, load_settings
+    from gateway.config_errors import ConfigError
+
+    env = _environment(options)
+    path = config_path(env)
+    try:
+        settings = load_settings(path, env)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        count = len(error.faults)
+        print(f"weir: {path}: {count} fault{'s' if count > 1 else ''}", file=sys.stderr)
+        return NO
+    faults = _provider_faults(settings)
+    if faults:
+        print("\n".join(faults), file=sys.stderr)
+        return NO
+    models = len(settings.catalog.models)
+    print(f"{path}: ok, {models} models in {len(settings.catalog.tiers)} tiers")
+    for name, variable in settings.off.items():
+        print(f"  provider {name} is left out: {variable} is not set")
+    return DONE
+
+
+def _provider_faults(settings: "Settings") -> list[str]:
+    """What only making a provider finds out, such as a model file that is not there."""
+    from gateway.providers.build import ProviderBuildError, build_provider
+
+    faults = []
+    for name, section in settings.providers.items():
+        try:
+            build_provider(name, section, settings.data_dir, settings.env)
+        except ProviderBuildError as error:
+            faults.append(f"{settings.path}: {error}")
+    return faults
+
+
+def _registry(settings: "Settings") -> "KeyRegistry":
+    from gateway.auth import AuthError, load_secret
+    from gateway.key_registry import KEYS_FILE, KeyRegistry, KeyRegistryError
+
+    try:
+        secret = load_secret(settings.data_dir, settings.env)
+        return KeyRegistry(settings.data_dir / KEYS_FILE, secret, org=settings.server.org)
+    except (AuthError, KeyRegistryError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _create_key(options: argparse.Namespace) -> int:
+    from gateway.auth import Role
+    from gateway.config_errors import suggest
+    from gateway.key_registry import KeyRegistryError, NewKey
+
+    settings = _settings(options)
+    if options.policy is not None and options.policy not in settings.policies:
+        close = suggest(options.policy, settings.policies)
+        hint = f" (did you mean {close!r}?)" if close else ""
+        raise CommandError(f"--policy: there is no policy {options.policy!r}{hint}")
+    name = f"{options.team}/{options.workflow}" if options.name is None else options.name
+    new = NewKey(name, options.team, options.workflow, Role(options.role), options.policy)
+    registry = _registry(settings)
+    try:
+        record, key = registry.create(new, _now_ms())
+    except KeyRegistryError as error:
+        raise CommandError(f"--{error}") from error
+    finally:
+        registry.close()
+    if options.json:
+        print(json.dumps({**asdict(record), "key": key}))
+    else:
+        print(f"{key}\nid {record.key_id}; this is the only time the key is shown")
+    return DONE
+
+
+def _list_keys(options: argparse.Namespace) -> int:
+    from gateway.cli_text import keys_text
+
+    registry = _registry(_settings(options))
+    records = registry.list()
+    registry.close()
+    print(
+        json.dumps([asdict(record) for record in records]) if options.json else keys_text(records)
+    )
+    return DONE
+
+
+def _revoke_key(options: argparse.Namespace) -> int:
+    registry = _registry(_settings(options))
+    record = registry.revoke(options.key_id, _now_ms())
+    registry.close()
+    if record is None:
+        print(f"weir: no key {options.key_id!r}; `weir keys list` shows them", file=sys.stderr)
+        return NO
+    print(f"{record.key_id} ({record.name}) is revoked; a running gateway knows within a second")
+    return DONE
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _ask_gateway(settings: "Settings", *path: str) -> tuple[bool, Mapping[str, Any] | None]:
+    """Whether a gateway runs on these settings' data directory, and its answer."""
+    from gateway.admin_client import AdminClientError, ask, running_gateway
+    from gateway.auth import AuthError, load_secret
+
+    try:
+        gateway = running_gateway(settings.data_dir)
+        if gateway is None:
+            return False, None
+        secret = load_secret(settings.data_dir, settings.env)
+        return True, ask(gateway, secret.admin_key, *path)
+    except (AdminClientError, AuthError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from gateway.cli_text import explain_text
+
+    settings = _settings(options)
+    runs, found = _ask_gateway(settings, "requests", options.request_id)
+    if not runs:
+        found = _offline_request(settings, options.request_id)
+    if found is None:
+        print(f"weir: no request {options.request_id!r} is on record", file=sys.stderr)
+        return NO
+    print(json.dumps(found, default=str) if options.json else explain_text(found))
+    return DONE
+
+
+def _audit(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    runs, answer = _ask_gateway(settings, "audit")
+    if runs and answer is None:
+        raise CommandError("the running gateway has no audit; it is of another version")
+    report = _offline_audit(settings) if answer is None else _report(answer)
+    print(json.dumps(report.to_dict()) if options.json else report.to_text())
+    return DONE if report.clean else NO
+
+
+def _report(answer: Mapping[str, Any]) -> "AuditReport":
+    """The gateway's JSON as the report it was made from."""
+    from telemetry.audit import AuditReport, Difference
+
+    try:
+        differences = tuple(Difference(**difference) for difference in answer["differences"])
+        values = {**answer, "differences": differences, "faults": tuple(answer["faults"])}
+        return AuditReport(**values)
+    except (KeyError, TypeError) as error:
+        raise CommandError(f"the running gateway is of another version: {error}") from error
+
+
+def _offline_audit(settings: "Settings") -> "AuditReport":
+    from gateway.app import offline_audit
+
+    return _with_books(lambda: offline_audit(settings))
+
+
+def _offline_request(settings: "Settings", request_id: str) -> Mapping[str, Any] | None:
+    from gateway.app import offline_request
+
+    return _with_books(lambda: offline_request(settings, request_id))
+
+
+def _with_books(read: Callable[[], T]) -> T:
+    """Read the files of a gateway that is down; CommandError where they cannot be."""
+    from sqlite3 import Error as SqliteError
+
+    from budgets.ledger import LedgerError
+    from gateway.data_dir import DataDirError
+    from telemetry.warehouse import WarehouseError
+
+    try:
+        return read()
+    except (DataDirError, LedgerError, WarehouseError, SqliteError, OSError) as error:
+        raise CommandError(f"no gateway runs, and its files cannot be read: {error}") from error
+
+
+def _import_prices(options: argparse.Namespace) -> int:
+    from budgets.price_card import CARD_PATH
+    from budgets.price_import import PriceImportError, import_litellm_prices
+
+    try:
+        card = import_litellm_prices(Path(options.map) if options.map else None)
+        current = CARD_PATH.read_text(encoding="utf-8") if CARD_PATH.exists() else ""
+        if options.check:
+            same = card.text == current
+            print(f"{CARD_PATH}: {'up to date with' if same else 'differs from'} {card.version}")
+            return DONE if same else NO
+        draft = CARD_PATH.with_suffix(".json.new")
+        draft.write_text(card.text, encoding="utf-8")
+        draft.replace(CARD_PATH)
+    except (PriceImportError, OSError) as error:
+        raise CommandError(str(error)) from error
+    print(
+        f"{CARD_PATH}: {card.kept} models from {card.version}; "
+        f"{card.skipped} are not billed by the token"
+    )
+    return DONE
+
+
+def _show_price(options: argparse.Namespace) -> int:
+    from budgets.price_card import CardError, card_names, read_card
+    from gateway.cli_text import price_text
+    from gateway.config_errors import suggest
+
+    try:
+        found = read_card({options.model}).get(options.model)
+        if found is None:
+            close = suggest(options.model, card_names())
+            hint = f" (did you mean {close!r}?)" if close else ""
+            print(f"weir: {options.model!r} is not on the price card{hint}", file=sys.stderr)
+            return NO
+    except CardError as error:
+        raise CommandError(str(error)) from error
+    print(price_text(found))
+    return DONE
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(version(PACKAGE))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""What commands print for people: one request explained, keys and prices as tables."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from budgets.money import format_usd
+from budgets.price_card import CardModel
+from budgets.usage import TOKEN_CLASSES
+from gateway.key_registry import KeyRecord
+
+Row = Mapping[str, Any]
+
+
+def explain_text(row: Row) -> str:
+    """A request from caller to ending, with every model that was not taken and why.
+
+    `row` is one telemetry event; evidence may be JSON text or already read.
+    """
+    decision = _evidence(row, "decision_json")
+    parts = [
+        _fields("request", _request_lines(row)),
+        _fields("classified", _classification_lines(row)),
+        _fields("decision", _decision_lines(row, decision)),
+        _list("candidates", _candidate_lines(decision)),
+        _list("not taken", _rejection_lines(decision)),
+        _fields("tokens", _token_lines(row)),
+        _fields("cost", _cost_lines(row)),
+        _fields("ending", _ending_lines(row)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _evidence(row: Row, name: str) -> Mapping[str, Any]:
+    value = row.get(name)
+    if isinstance(value, str):
+        value = json.loads(value) if value else {}
+    return value if isinstance(value, Mapping) else {}
+
+
+def _fields(title: str, lines: Iterator[tuple[str, object]]) -> str:
+    shown = [(name, str(value)) for name, value in lines if value not in ("", None)]
+    if not shown:
+        return ""
+    width = max(len(name) for name, _ in shown)
+    return "\n".join([title, *(f"  {name:<{width}}  {value}" for name, value in shown)])
+
+
+def _list(title: str, lines: Iterator[str]) -> str:
+    shown = [f"  {line}" for line in lines]
+    return "\n".join([title, *shown]) if shown else ""
+
+
+def _time(moment_ms: object) -> str:
+    if not isinstance(moment_ms, int):
+        return ""
+    moment = datetime.fromtimestamp(moment_ms / 1000, UTC)
+    return moment.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
+
+
+def _request_lines(row: Row) -> Iterator[tuple[str, object]]:
+    yield "id", row.get("request_id")
+    yield "at", _time(row.get("admitted_ms"))
+    yield "asked for", row.get("requested_model")
+    yield "streamed", "yes" if row.get("streamed") else "no"
+    yield "caller", f"key {row.get('key_id')}, team {row.get('team')}, org {row.get('org')}"
+    yield "workflow", row.get("workflow")
+    yield "run", f"{row.get('run_id')} (from {row.get('run_source')})"
+
+
+def _classification_lines(row: Row) -> Iterator[tuple[str, object]]:
+    yield "task", row.get("task")
+    yield "difficulty", row.get("difficulty")
+    reasons = _evidence(row, "classification_json").get("reasons", ())
+    yield "because", "; ".join(str(reason) for reason in reasons)
+
+
+def _decision_lines(row: Row, decision: Row) -> Iterator[tuple[str, object]]:
+    yield "policy", row.get("policy")
+    yield "rule", decision.get("rule")
+    yield "because", row.get("reason")
+    for missed in decision.get("missed_rules", ()):
+        yield "no match", f"{missed['rule']}: {missed['why']}"
+    yield "tier", row.get("tier")
+    if row.get("model"):
+        yield "model", f"{row['model']} ({row.get('upstream_model')} at {row.get('provider')})"
+    headroom = decision.get("headroom_nano")
+    yield "budget left", "" if headroom is None else _usd(headroom)
+
+
+def _candidate_lines(decision: Row) -> Iterator[str]:
+    for place, candidate in enumerate(decision.get("candidates", ()), start=1):
+        ceiling = candidate.get("ceiling_nano")
+        most = "price unknown" if ceiling is None else f"at most {_usd(ceiling)}"
+        yield f"{place}. {candidate['model']}: {most}, {candidate['output_tokens']} output tokens"
+
+
+def _rejection_lines(decision: Row) -> Iterator[str]:
+    for rejected in decision.get("rejected", ()):
+        yield f"{rejected['model']}: {rejected['why']} ({rejected['code']})"
+
+
+def _token_lines(row: Row) -> Iterator[tuple[str, object]]:
+    for name in TOKEN_CLASSES:
+        count = row.get(f"{name}_tokens")
+        yield name.replace("_", " "), count or ""
+    yield "counted by", row.get("usage_source")
+
+
+def _cost_lines(row: Row) -> Iterator[tuple[str, object]]:
+    yield "reserved", _usd(row.get("reserved_nano"))
+    yield "input", _usd(row.get("input_cost_nano"))
+    yield "output", _usd(row.get("output_cost_nano"))
+    yield "total", _usd(row.get("cost_nano"))
+    overrun = row.get("overrun_nano")
+    yield "overrun", _usd(overrun) if overrun else ""
+    yield "at frontier price", _usd(row.get("frontier_cost_nano"))
+    yield "price", row.get("price_version")
+    yield "basis", row.get("basis")
+
+
+def _ending_lines(row: Row) -> Iterator[tuple[str, object]]:
+    yield "how", row.get("ending")
+    yield "status", row.get("status")
+    yield "error", row.get("error_code")
+    yield "attempts", row.get("attempts")
+    for name, label in (
+        ("first_byte_ms", "first byte"),
+        ("total_ms", "whole request"),
+        ("gateway_ms", "in the gateway"),
+    ):
+        value = row.get(name)
+        yield label, "" if value is None else f"{value:.3f} ms"
+    yield "provider's id", row.get("upstream_request_id")
+
+
+def _usd(amount_nano: object) -> str:
+    return f"${format_usd(amount_nano)}" if isinstance(amount_nano, int) else ""
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+    return "\n".join(lines)
+
+
+def keys_text(records: Sequence[KeyRecord]) -> str:
+    """Every key with whom it is charged to."""
+    rows = [
+        (
+            record.key_id,
+            record.name,
+            record.team,
+            record.workflow,
+            record.role.value,
+            record.policy or "default",
+            _time(record.created_ms)[:10],
+            _time(record.revoked_ms)[:10] or "-",
+        )
+        for record in records
+    ]
+    header = ("ID", "NAME", "TEAM", "WORKFLOW", "ROLE", "POLICY", "CREATED", "REVOKED")
+    return table(header, rows) if rows else "no keys; make one with `weir keys create`"
+
+
+def price_text(model: CardModel) -> str:
+    """A card entry in dollars for a million tokens."""
+    header = ("SERVICE TIER", "ABOVE INPUT TOKENS", "CLASS", "USD / 1M TOKENS")
+    rows = [
+        (price.service_tier, str(rates.above_input_tokens), name, _per_million(rates.pico[name]))
+        for price in model.prices
+        for rates in price.tiers
+        for name in TOKEN_CLASSES
+        if name in rates.pico
+    ]
+    facts = [f"{model.name} ({model.prices[0].version})"]
+    if model.max_input_tokens or model.max_output_tokens:
+        facts.append(f"input {model.max_input_tokens}, output {model.max_output_tokens} tokens")
+    if model.capabilities:
+        facts.append(", ".join(model.capabilities))
+    return "\n".join([*facts, "", table(header, rows)])
+
+
+def _per_million(pico: int) -> str:
+    """1 pico-USD a token is 0.000001 USD for a million tokens."""
+    whole, fraction = divmod(pico, 1_000_000)
+    digits = f"{fraction:06d}".rstrip("0").ljust(2, "0")
+    return f"{whole}.{digits}"

@@ -1,0 +1,130 @@
+"""What commands print for people."""
+
+import json
+from typing import Any
+
+from budgets.price_card import read_card
+from gateway.auth import Role
+from gateway.cli_text import explain_text, keys_text, price_text, table
+from gateway.key_registry import KeyRecord
+
+DECISION = {
+    "rule": "hard-goes-frontier",
+    "missed_rules": [{"rule": "tools-go-frontier", "why": "no tools"}],
+    "candidates": [
+        {"model": "gpt-5", "ceiling_nano": 12_000_000, "output_tokens": 1024},
+        {"model": "stand-in", "ceiling_nano": None, "output_tokens": 1024},
+    ],
+    "headroom_nano": 4_999_000_000,
+    "rejected": [
+        {"model": "claude", "code": "provider_down", "why": "5 failures in a row"},
+        {"model": "tiny", "code": "not_asked", "why": "tier small not asked for"},
+    ],
+}
+ROW: dict[str, Any] = {
+    "request_id": "req_1",
+    "admitted_ms": 1_796_083_200_123,
+    "requested_model": "auto",
+    "streamed": True,
+    "key_id": "k1",
+    "team": "research",
+    "org": "acme",
+    "workflow": "papers",
+    "run_id": "run-7",
+    "run_source": "header",
+    "task": "code",
+    "difficulty": 0.71,
+    "classification_json": json.dumps({"reasons": ["base 0.45", "+0.12 hard words"]}),
+    "policy": "default",
+    "reason": "policy default: rule hard-goes-frontier",
+    "tier": "frontier",
+    "model": "gpt-5",
+    "upstream_model": "gpt-5-2025-08-07",
+    "provider": "openai",
+    "decision_json": json.dumps(DECISION),
+    "fresh_tokens": 900,
+    "cached_tokens": 0,
+    "output_tokens": 300,
+    "usage_source": "provider",
+    "reserved_nano": 12_000_000,
+    "input_cost_nano": 1_125_000,
+    "output_cost_nano": 3_000_000,
+    "cost_nano": 4_125_000,
+    "overrun_nano": 0,
+    "frontier_cost_nano": 4_125_000,
+    "price_version": "litellm-1.106.2",
+    "ending": "completed",
+    "status": 200,
+    "error_code": "",
+    "attempts": 1,
+    "total_ms": 812.5,
+}
+
+
+def test_an_explanation_tells_the_whole_story() -> None:
+    text = explain_text(ROW)
+    for fact in (
+        "2026-12-01 00:00:00.123 UTC",
+        "key k1, team research, org acme",
+        "run-7 (from header)",
+        "base 0.45; +0.12 hard words",
+        "tools-go-frontier: no tools",
+        "gpt-5 (gpt-5-2025-08-07 at openai)",
+        "$4.999000000",
+        "1. gpt-5: at most $0.012000000, 1024 output tokens",
+        "2. stand-in: price unknown",
+        "claude: 5 failures in a row (provider_down)",
+        "tiny: tier small not asked for (not_asked)",
+        "$0.004125000",
+        "completed",
+        "812.500 ms",
+    ):
+        assert fact in text
+    assert "overrun" not in text
+    assert "cached" not in text
+
+
+def test_evidence_may_be_read_already() -> None:
+    assert explain_text({**ROW, "decision_json": DECISION}) == explain_text(ROW)
+
+
+def test_a_refusal_without_a_route_is_told_as_far_as_it_went() -> None:
+    refusal = {
+        "request_id": "req_2",
+        "reason": "no model can serve this",
+        "decision_json": json.dumps({"rejected": DECISION["rejected"]}),
+        "ending": "refused",
+        "status": 503,
+        "error_code": "no_route",
+        "model": "",
+    }
+    text = explain_text(refusal)
+    assert "no model can serve this" in text
+    assert "claude: 5 failures in a row (provider_down)" in text
+    assert "candidates" not in text
+
+
+def test_keys_are_a_table_without_keys() -> None:
+    record = KeyRecord("k1", "Ana", "research", "papers", Role.DATA, None, 1_796_083_200_000, None)
+    assert keys_text([record]).splitlines()[1].split() == [
+        "k1",
+        "Ana",
+        "research",
+        "papers",
+        "data",
+        "default",
+        "2026-12-01",
+        "-",
+    ]
+    assert keys_text([]) == "no keys; make one with `weir keys create`"
+
+
+def test_a_price_is_shown_in_dollars_for_a_million_tokens() -> None:
+    text = price_text(read_card({"gpt-5"})["gpt-5"])
+    assert ["default", "0", "fresh", "1.25"] in [line.split() for line in text.splitlines()]
+    assert ["flex", "0", "cached", "0.0625"] in [line.split() for line in text.splitlines()]
+    assert "litellm-" in text
+
+
+def test_columns_line_up() -> None:
+    assert table(("A", "LONG"), [("wide cell", "x")]) == "A          LONG\nwide cell  x"
