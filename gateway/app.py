@@ -21,7 +21,8 @@ from gateway.auth import load_secret
 from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
-from gateway.control_plane import ControlPlane, ControlServices
+from gateway.control_plane import ControlPlane
+from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from gateway.control_plane import ControlServices
+from gateway.control_services import ControlServices
 from gateway.routes.admin import AdminServices, admin_router
 from gateway.routes.dashboard import DashboardServices, dashboard_router
 

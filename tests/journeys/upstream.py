@@ -29,7 +29,7 @@ class Play:
     """How one request is answered; pauses in seconds.
 
     `pieces` are the exact bytes of a stream's body, each in a packet of its own; `body` is a whole
-    answer's. `break_after` and `stall_after` count tokens. `gated` waits for `Upstream.gate`.
+    answer's. `break_after` and `stall_after` count tokens; a whole answer breaks in its middle. `gated` waits for `Upstream.gate`.
     """
 
     tokens: int = 5
@@ -136,6 +136,10 @@ class Upstream:
                 await asyncio.sleep(0.005)
             if play.status != 200 or not streamed:
                 body, sent = _whole(play, request)
+                if play.break_after is not None:
+                    _write_whole(writer, play, body, len(body) // 2)
+                    writer.transport.close()
+                    return False
                 _write_whole(writer, play, body)
                 await writer.drain()
                 whole = True
@@ -181,9 +185,11 @@ def _write_head(
     writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
 
-def _write_whole(writer: asyncio.StreamWriter, play: Play, body: bytes) -> None:
+def _write_whole(
+    writer: asyncio.StreamWriter, play: Play, body: bytes, until: int | None = None
+) -> None:
     _write_head(writer, play, "application/json", chunked=False, length=len(body))
-    writer.write(body)
+    writer.write(body[:until])
 
 
 def _write_chunk(writer: asyncio.StreamWriter, piece: bytes) -> None:

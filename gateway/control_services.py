@@ -1,0 +1,40 @@
+"""What admin API and dashboard ask of the gateway."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.auth import Role
+from gateway.key_registry import KeyRegistry
+
+JsonObject = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlServices:
+    """The gateway as its control plane sees it."""
+
+    registry: KeyRegistry
+    policies: frozenset[str]
+    tiers: tuple[str, ...]
+    stand_ins: tuple[str, ...]
+    base_url: str
+    run_query: Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
+    find_request: Callable[[str], Awaitable[JsonObject | None]]
+    audit: Callable[[], Awaitable[JsonObject]]
+    budgets: Callable[[], Awaitable[list[dict[str, Any]]]]
+    status: Callable[[], dict[str, Any]]
+    now_ms: Callable[[], int]
+
+    def is_admin(self, key: str) -> bool:
+        """Whether a text is an admin key; compared in constant time."""
+        principal = self.registry.find(key.encode())
+        return principal is not None and principal.role is Role.ADMIN
+
+    def freshness(self) -> JsonObject:
+        """How far DuckDB is behind the ledger."""
+        collector = self.status()["collector"]
+        return {
+            "lag_rows": collector["waiting_rows"],
+            "last_batch_ms": collector["last_batch_ms"],
+        }
