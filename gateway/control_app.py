@@ -1,14 +1,16 @@
 """The control plane's FastAPI application: admin API and dashboard."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 
 from gateway.control_services import ControlServices
+from gateway.errors import method_not_allowed, not_found
 from gateway.routes.admin import AdminServices, admin_router
 from gateway.routes.dashboard import DashboardServices, dashboard_router
 
 
 def build_control_app(services: ControlServices) -> FastAPI:
-    """The routes under `/admin` and `/dashboard`."""
+    """The routes under `/admin` and `/dashboard`; nothing in them raises HTTPException itself."""
     application = FastAPI(
         title="Weir admin API", docs_url=None, redoc_url=None, openapi_url="/admin/openapi.json"
     )
@@ -39,4 +41,14 @@ def build_control_app(services: ControlServices) -> FastAPI:
             )
         )
     )
+    application.add_exception_handler(HTTPException, _refuse)
     return application
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What no route takes, in the shape of every other error."""
+    method, path = request.method, request.url.path
+    wrong_method = isinstance(error, HTTPException) and error.status_code == 405
+    told = method_not_allowed(method, path) if wrong_method else not_found(method, path)
+    headers = {name.decode(): value.decode() for name, value in told.headers()}
+    return Response(told.body(), told.status, headers)

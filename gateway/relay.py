@@ -7,7 +7,9 @@ Every relay returns exactly one Outcome; nothing here touches the ledger.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import orjson
 
@@ -53,7 +55,9 @@ async def relay_whole(reply: UpstreamReply, provider: str, count: Callable[[str]
     try:
         body = await reply.read()
     except UpstreamError as error:
-        return _broken(error, provider, reply.status)
+        # It was made before its first byte came. How long it is, nobody knows: as long as allowed.
+        broken = _broken(error, provider, reply.status, output_tokens=sys.maxsize)
+        return replace(broken, billed=reply.status < 400)
     if reply.status >= 400:
         return Outcome(Ending.UPSTREAM_FAILED, reply.status, body, billed=False)
     try:
@@ -64,15 +68,28 @@ async def relay_whole(reply: UpstreamReply, provider: str, count: Callable[[str]
         return Outcome(Ending.COMPLETED, reply.status, body, fault=fault, output_tokens=tokens)
     usage = usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
     if isinstance(usage, UsageFault):
-        tokens = count("\n".join(texts_in(answer)))
+        tokens = _count_answer(answer, count)
         return Outcome(Ending.COMPLETED, reply.status, body, fault=usage, output_tokens=tokens)
     return Outcome(Ending.COMPLETED, reply.status, body, usage)
 
 
-def _broken(error: UpstreamError, provider: str, status: int) -> Outcome:
+def _count_answer(answer: object, count: Callable[[str], int]) -> int:
+    """Tokens that were generated in a whole answer; all its text where it has another shape."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    if isinstance(choices, list):
+        deltas = [{"delta": one.get("message")} for one in choices if isinstance(one, dict)]
+        meter = StreamMeter(0, count)
+        meter.feed(b"data: " + orjson.dumps({"choices": deltas}) + b"\n\n")
+        if tokens := meter.output_tokens():
+            return tokens
+    return count("\n".join(texts_in(answer)))
+
+
+def _broken(error: UpstreamError, provider: str, status: int, *, output_tokens: int = 0) -> Outcome:
     timed_out = error.kind in (UpstreamFault.IDLE_TIMEOUT, UpstreamFault.TOTAL_TIMEOUT)
     ending = Ending.DEADLINE_HIT if timed_out else Ending.UPSTREAM_FAILED
-    return Outcome(ending, status, b"", error=upstream_failed(error, provider))
+    failure = upstream_failed(error, provider)
+    return Outcome(ending, status, b"", output_tokens=output_tokens, error=failure)
 
 
 class StreamRelay:

@@ -18,7 +18,10 @@ from gateway.errors import ApiError, bad_request
 _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _HIDE_A_KEY = (b'\\\\"', b" :", b"\n:", b"\t:", b"\r:")
 _SPACE = " \t\r\n"
+_NESTING = (dict, list)
 _DECODER = json.JSONDecoder(strict=False)
+# Far below what the second reading of a body, which is recursive, can bear.
+MAX_DEPTH = 200
 
 
 @value
@@ -81,12 +84,17 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
         ) from error
     if not isinstance(body, dict):
         raise bad_request("The request body must be a JSON object.", "body", "invalid_json")
-    if not _surely_without_duplicates(raw, body):
+    keys, depth = _measure(body)
+    if depth > MAX_DEPTH:
+        raise bad_request(
+            f"The request body is nested more than {MAX_DEPTH} levels deep.", "body", "invalid_json"
+        )
+    if not _surely_without_duplicates(raw, keys):
         _refuse_duplicates(raw)
     return body
 
 
-def _surely_without_duplicates(raw: bytes, body: dict[str, Any]) -> bool:
+def _surely_without_duplicates(raw: bytes, keys: int) -> bool:
     """True only where no object has a key twice; a cheap count that may doubt but never errs.
 
     Every key is followed by `":`, and inside a string that reads `\\":`. A string that begins with
@@ -95,20 +103,22 @@ def _surely_without_duplicates(raw: bytes, body: dict[str, Any]) -> bool:
     """
     if any(hiding in raw for hiding in _HIDE_A_KEY):
         return False
-    return raw.count(b'":') - raw.count(b'\\":') == _count_keys(body)
+    return raw.count(b'":') - raw.count(b'\\":') == keys
 
 
-def _count_keys(value: Any) -> int:
-    count = 0
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            count += len(item)
-            pending.extend(child for child in item.values() if isinstance(child, dict | list))
-        else:
-            pending.extend(child for child in item if isinstance(child, dict | list))
-    return count
+def _measure(body: dict[str, Any]) -> tuple[int, int]:
+    """How many keys all objects have together, and how many levels deep they lie."""
+    keys = depth = 0
+    level: list[Any] = [body]
+    while level:
+        depth += 1
+        below: list[Any] = []
+        for item in level:
+            keys += len(item) if isinstance(item, dict) else 0
+            children = item.values() if isinstance(item, dict) else item
+            below += [child for child in children if isinstance(child, _NESTING)]
+        level = below
+    return keys, depth
 
 
 def _refuse_duplicates(raw: bytes) -> None:

@@ -8,9 +8,11 @@ CREATE TABLE IF NOT EXISTS account (
 ) STRICT, WITHOUT ROWID;
 
 -- Open holds only. `draft` is the event as known at dispatch; `accounts` is a JSON array of names.
--- With a rowid: a draft fits a page of the table, and would spill out of one of an index.
+-- Found by slot, without an index of ids: whoever writes knows all open holds, and each page that a
+-- commit touches is written to the log.
 CREATE TABLE IF NOT EXISTS hold (
-    hold_id        TEXT PRIMARY KEY,
+    slot           INTEGER PRIMARY KEY,
+    hold_id        TEXT NOT NULL,
     state          TEXT NOT NULL CHECK (state IN ('held', 'dispatched')),
     amount_nano    INTEGER NOT NULL CHECK (amount_nano >= 0),
     accounts       TEXT NOT NULL,
@@ -32,9 +34,9 @@ CREATE TABLE IF NOT EXISTS entry (
     PRIMARY KEY (hold_id, correction)
 ) STRICT, WITHOUT ROWID;
 
--- Events the warehouse does not hold yet. AUTOINCREMENT: a sequence number is never used twice.
+-- Events the warehouse does not hold yet, in the order of `seq`, which only ever grows.
 CREATE TABLE IF NOT EXISTS outbox (
-    seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq      INTEGER PRIMARY KEY,
     event_id TEXT NOT NULL,
     payload  BLOB NOT NULL
 ) STRICT;

@@ -6,6 +6,7 @@ drops what is in memory, and the next look reads the file again.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -24,17 +25,20 @@ _PUT_ACCOUNT = (
     "overrun_nano = excluded.overrun_nano"
 )
 _READ_ACCOUNT = "SELECT posted_nano, held_nano, overrun_nano FROM account WHERE account = ?"
-_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?)"
-_DROP_HOLD = "DELETE FROM hold WHERE hold_id = ?"
-_READ_HOLDS = "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms FROM hold"
+_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_DROP_HOLD = "DELETE FROM hold WHERE slot = ?"
+_READ_HOLDS = (
+    "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms, slot FROM hold"
+)
 _END_LEASES = "UPDATE hold SET lease_until_ms = 0"
-_READ_DRAFT = "SELECT draft FROM hold WHERE hold_id = ?"
+_READ_DRAFT = "SELECT draft FROM hold WHERE slot = ?"
 _ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _READ_ENTRY = (
     "SELECT state, posted_nano, overrun_nano, accounts, event_id, ended_ms FROM entry "
     "WHERE hold_id = ? AND correction = ?"
 )
-_ADD_EVENT = "INSERT INTO outbox(event_id, payload) VALUES (?, ?)"
+_ADD_EVENT = "INSERT INTO outbox VALUES (?, ?, ?)"
+_LAST_SEQ = "SELECT MAX(seq) FROM outbox"
 
 
 @lru_cache(maxsize=4096)
@@ -56,10 +60,13 @@ class SqliteShelf:
         "_drafts",
         "_entries",
         "_events",
-        "_filed_holds",
-        "_gone_holds",
+        "_filed_slots",
+        "_gone_slots",
         "_holds",
+        "_last_seq",
+        "_last_slot",
         "_new_holds",
+        "_slots",
         "_version",
     )
 
@@ -69,9 +76,12 @@ class SqliteShelf:
         self._changed_accounts: set[str] = set()
         self._holds: dict[str, Hold] = {}
         self._drafts: dict[str, bytes | None] = {}
-        self._filed_holds: set[str] = set()
+        self._slots: dict[str, int] = {}
+        self._last_slot = 0
+        self._filed_slots: set[int] = set()
+        self._gone_slots: set[int] = set()
         self._new_holds: set[str] = set()
-        self._gone_holds: set[str] = set()
+        self._last_seq = 0
         self._entries: dict[tuple[str, bool], Entry] = {}
         self._events: list[OutboxEvent] = []
         self._version = -1
@@ -96,6 +106,9 @@ class SqliteShelf:
         return self._holds.get(hold_id)
 
     def put_hold(self, hold: Hold, draft: bytes | None) -> None:
+        if hold.hold_id not in self._slots:
+            self._last_slot += 1
+            self._slots[hold.hold_id] = self._last_slot
         self._holds[hold.hold_id] = hold
         self._drafts[hold.hold_id] = draft
         self._new_holds.add(hold.hold_id)
@@ -104,13 +117,14 @@ class SqliteShelf:
         del self._holds[hold_id]
         self._drafts.pop(hold_id, None)
         self._new_holds.discard(hold_id)
-        if hold_id in self._filed_holds:
-            self._gone_holds.add(hold_id)
+        slot = self._slots.pop(hold_id)
+        if slot in self._filed_slots:
+            self._gone_slots.add(slot)
 
     def draft(self, hold_id: str) -> bytes:
         draft = self._drafts.get(hold_id)
         if draft is None:
-            row = self._connection.execute(_READ_DRAFT, (hold_id,)).fetchone()
+            row = self._connection.execute(_READ_DRAFT, (self._slots[hold_id],)).fetchone()
             draft = row[0] if row is not None else None
         if draft is None:
             raise LedgerError(f"hold {hold_id} has no draft of its event")
@@ -151,13 +165,12 @@ class SqliteShelf:
             write.executemany(_PUT_ACCOUNT, self._account_rows())
         if self._new_holds:
             write.executemany(_PUT_HOLD, self._hold_rows())
-        if self._gone_holds:
-            write.executemany(_DROP_HOLD, [(hold_id,) for hold_id in self._gone_holds])
+        if self._gone_slots:
+            write.executemany(_DROP_HOLD, [(slot,) for slot in self._gone_slots])
         if self._entries:
             write.executemany(_ADD_ENTRY, self._entry_rows())
         if self._events:
-            rows = [(event.event_id, event.payload) for event in self._events]
-            write.executemany(_ADD_EVENT, rows)
+            write.executemany(_ADD_EVENT, self._event_rows())
 
     def _account_rows(self) -> Iterable[tuple[str, int, int, int]]:
         for name in self._changed_accounts:
@@ -168,6 +181,7 @@ class SqliteShelf:
         for hold_id in self._new_holds:
             hold = self._holds[hold_id]
             yield (
+                self._slots[hold_id],
                 hold_id,
                 hold.state.value,
                 hold.amount_nano,
@@ -191,11 +205,20 @@ class SqliteShelf:
                 entry.ended_ms,
             )
 
+    def _event_rows(self) -> Iterable[tuple[int, str, bytes]]:
+        """Numbered by the microsecond, or on from the last: a number never comes back.
+
+        SQLite's own counter would be one more page to write with every commit.
+        """
+        for event in self._events:
+            self._last_seq = max(self._last_seq + 1, time.time_ns() // 1_000)
+            yield self._last_seq, event.event_id, event.payload
+
     def filed(self) -> None:
         """Everything was committed; drafts need not be remembered, nor accounts beyond a bound."""
-        self._filed_holds |= self._new_holds
-        self._filed_holds -= self._gone_holds
+        self._filed_slots -= self._gone_slots
         for hold_id in self._new_holds:
+            self._filed_slots.add(self._slots[hold_id])
             self._drafts.pop(hold_id, None)
         self._clear_pending()
         if len(self._accounts) > MAX_ACCOUNTS:
@@ -204,7 +227,7 @@ class SqliteShelf:
     def _clear_pending(self) -> None:
         self._changed_accounts.clear()
         self._new_holds.clear()
-        self._gone_holds.clear()
+        self._gone_slots.clear()
         self._entries.clear()
         self._events.clear()
 
@@ -222,7 +245,10 @@ class SqliteShelf:
         self._accounts.clear()
         self._drafts.clear()
         self._version = -1  # should reading fail, the next look tries again
-        holds = [_hold_of(row) for row in self._connection.execute(_READ_HOLDS)]
-        self._holds = {hold.hold_id: hold for hold in holds}
-        self._filed_holds = set(self._holds)
+        rows = self._connection.execute(_READ_HOLDS).fetchall()
+        self._holds = {row[0]: _hold_of(row) for row in rows}
+        self._slots = {row[0]: row[6] for row in rows}
+        self._filed_slots = set(self._slots.values())
+        self._last_slot = max(self._filed_slots, default=0)
+        self._last_seq = self._connection.execute(_LAST_SEQ).fetchone()[0] or 0
         self._version = self._read_version()

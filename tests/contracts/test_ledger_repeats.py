@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Account, HoldState, LedgerError
+from budgets.ledger import Account, Hold, HoldState, LedgerError
 from tests.contracts.ledger_backends import (
     LEASE_MS,
     NOON_MS,
@@ -123,6 +123,21 @@ def test_the_truth_after_an_expiry_is_an_entry_of_its_own(
         with ledger.books() as books:
             day = books.entries_of_day("2026-11-01")
         assert day == {"h1-assumed": 70, "h1-correction": truth_nano - 70}
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_a_late_settlement_with_accounts_of_another_hold_is_an_error(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        hold = await sent(ledger.store, reservation("h1", 70))
+        await ledger.store.expire(OVER_MS)
+        forged = Hold("h1", hold.state, 70, ("key:k",), hold.admitted_ms, hold.lease_until_ms)
+        with pytest.raises(LedgerError):
+            await ledger.store.settle(forged, 95, event("h1"))
+        assert await ledger.account("org:o") == Account(70, 0, 0)
 
     play(backend, tmp_path, story)
 

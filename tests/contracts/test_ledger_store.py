@@ -1,5 +1,6 @@
 """One suite for every ledger store: what a hold does to money, whatever keeps it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,21 @@ def test_an_amount_that_cannot_be_counted_is_an_error_and_moves_nothing(
         await ledger.store.settle(hold, 70, event("h1"))
         with pytest.raises(LedgerError, match="outside 0 to"):
             await ledger.store.settle(hold, amount_nano, event("h1"))
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_a_lone_charge_keeps_its_limit_and_leaves_no_account(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        lone = replace(charge("run:r", 50), lone=True)
+        assert (await refused(ledger.store, reservation("h1", 51, charge("org:o"), lone))).scope
+        settlement = await spent(ledger.store, reservation("h2", 50, charge("org:o"), lone), 40)
+        assert settlement.posted_nano == 40
+        accounts = await ledger.store.survey(["org:o", "run:r"])
+        assert accounts == {"org:o": Account(40, 0, 0)}
 
     play(backend, tmp_path, story)
 

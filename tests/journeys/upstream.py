@@ -29,7 +29,8 @@ class Play:
     """How one request is answered; pauses in seconds.
 
     `pieces` are the exact bytes of a stream's body, each in a packet of its own; `body` is a whole
-    answer's. `break_after` and `stall_after` count tokens; a whole answer breaks in its middle. `gated` waits for `Upstream.gate`.
+    answer's. `break_after` and `stall_after` count tokens; a whole answer breaks in its middle.
+    `gated` waits for `Upstream.gate`.
     """
 
     tokens: int = 5

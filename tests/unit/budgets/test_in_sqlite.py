@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Account, HoldState, LedgerError
+from budgets.ledger import Account, HoldState, LedgerError, Refusal
+from budgets.stores import sqlite_shelf
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from tests.contracts.ledger_backends import (
@@ -181,3 +182,37 @@ def test_leases_can_be_ended_while_requests_run(tmp_path: Path) -> None:
     with open_books(path) as books:
         assert list(books.faults()) == []
         assert [total.entries for total in books.totals_by_day()] == [9 * 20]
+
+
+def test_leases_that_were_ended_stay_ended_after_another_restart(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+
+    async def story() -> None:
+        ledger = SqliteLedger(path, shaper())
+        await sent(ledger, reservation("h1", 30))
+        await ledger.abandon_leases()
+        ledger.close()
+        ledger = SqliteLedger(path, shaper())
+        assert [done.hold_id for done in await ledger.expire(1)] == ["h1"]
+        ledger.close()
+
+    asyncio.run(story())
+
+
+def test_accounts_that_no_longer_fit_in_memory_are_read_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_shelf, "MAX_ACCOUNTS", 3)
+
+    async def story() -> None:
+        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", shaper())
+        for number in range(40):
+            await spent(ledger, reservation(f"h{number}", 10, charge(f"key:{number % 8}", 50)), 10)
+        for number in range(8):
+            refusal = await ledger.reserve(
+                reservation(f"x{number}", 1, charge(f"key:{number}", 50))
+            )
+            assert isinstance(refusal, Refusal)
+        ledger.close()
+
+    asyncio.run(story())

@@ -153,6 +153,28 @@ def test_every_midnight_falls_on_a_quarter_hour() -> None:
     assert odd == []
 
 
+@given(
+    callers=st.lists(
+        st.tuples(
+            st.builds(Scopes, *[st.sampled_from("ab")] * 5),
+            st.integers(1_793_469_600 - 4_000, 1_793_469_600 + 4_000),
+        ),
+        min_size=2,
+        max_size=12,
+    )
+)
+@example(callers=[(SCOPES, 1_793_470_499), (SCOPES, 1_793_470_500)])
+def test_a_book_that_has_answered_before_answers_as_a_new_one(
+    callers: list[tuple[Scopes, int]],
+) -> None:
+    """Midnight in Kathmandu, 18:15 UTC, lies between these moments."""
+    budgets = [Budget(kind, "*", Window.DAY, 5, "Asia/Kathmandu") for kind in ScopeKind]
+    budgets += [Budget(kind, "a", Window.HOUR, 7) for kind in ScopeKind]
+    book = BudgetBook(budgets)
+    for scopes, now_s in callers:
+        assert book.charges(scopes, now_s) == BudgetBook(budgets).charges(scopes, now_s)
+
+
 def test_the_organisation_is_always_charged_and_without_a_limit() -> None:
     assert BudgetBook([]).charges(SCOPES, 0) == (
         Charge("org:o|total|0", "org:o", Window.TOTAL, None, None),

@@ -1,0 +1,97 @@
+"""Measure what the SQLite ledger costs a request: reserve, dispatch and settle, with their commits.
+
+    python bench/ledger.py [--requests 6400] [--rounds 3]
+
+Every request has three accounts and an event of 1,500 bytes, about the size of a real one.
+"Processor time" is that of the event loop's thread; "longest wait" is the longest a whole request
+took. Prints one line for each number of requests at once, the median round.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from budgets.ledger import Hold, Reservation
+from budgets.port import EventShaper, OutboxEvent
+from budgets.scopes import Charge, Window
+from budgets.stores.in_sqlite import SqliteLedger
+
+AT_ONCE = (1, 16, 64)
+PAYLOAD = b"x" * 1_500
+LIMIT_NANO = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round: microseconds of processor time and of wall time for each request."""
+
+    loop_us: float
+    wall_us: float
+    longest_ms: float
+
+
+def charges(key: int) -> tuple[Charge, ...]:
+    """The organisation's total, one of five teams and one of fifty keys."""
+    return (
+        Charge("org:o|total|0", "org:o", Window.TOTAL, None, None),
+        Charge(f"team:{key % 5}|month|0", f"team:{key % 5}", Window.MONTH, LIMIT_NANO, None),
+        Charge(f"key:{key}|month|0", f"key:{key}", Window.MONTH, LIMIT_NANO, None),
+    )
+
+
+async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]) -> float:
+    """One whole request; how many seconds it took."""
+    started_s = time.perf_counter()
+    hold_id = f"{time.time_ns():016x}{number:08x}"
+    hold = await ledger.reserve(Reservation(hold_id, 1_000_000, charged, 1, 60_000))
+    if not isinstance(hold, Hold):
+        raise SystemExit(f"refused: {hold}")
+    hold = await ledger.dispatch(hold, PAYLOAD)
+    await ledger.settle(hold, 700_000, OutboxEvent(hold_id, PAYLOAD, 1))
+    return time.perf_counter() - started_s
+
+
+async def one_round(ledger: SqliteLedger, at_once: int, requests: int) -> Round:
+    charged = [charges(key) for key in range(50)]
+
+    async def worker(number: int) -> float:
+        count = requests // at_once
+        return max([await request(ledger, number, charged[i % 50]) for i in range(count)])
+
+    wall_s, loop_s = time.perf_counter(), time.thread_time()
+    longest_s = max(await asyncio.gather(*map(worker, range(at_once))))
+    wall_s, loop_s = time.perf_counter() - wall_s, time.thread_time() - loop_s
+    rows = ledger.outbox_after(0, 10 * requests)
+    await ledger.trim_outbox(rows[-1].seq)
+    return Round(loop_s / requests * 1e6, wall_s / requests * 1e6, longest_s * 1e3)
+
+
+async def measure(requests: int, rounds: int) -> None:
+    shaper = EventShaper(
+        assumed=lambda draft, _, now_ms: OutboxEvent("assumed", draft, now_ms),
+        correction=lambda event, _: event,
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        ledger = SqliteLedger(Path(directory) / "ledger.sqlite3", shaper)
+        print("at once | processor time µs | wall time µs | longest wait ms")
+        for at_once in AT_ONCE:
+            done = [await one_round(ledger, at_once, requests) for _ in range(rounds)]
+            loop_us = statistics.median(one.loop_us for one in done)
+            wall_us = statistics.median(one.wall_us for one in done)
+            longest_ms = statistics.median(one.longest_ms for one in done)
+            print(f"{at_once:7} | {loop_us:17.1f} | {wall_us:12.1f} | {longest_ms:15.1f}")
+        ledger.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Measure the SQLite ledger.")
+    parser.add_argument("--requests", type=int, default=6_400)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    uvloop.run(measure(arguments.requests, arguments.rounds))
