@@ -6,7 +6,7 @@ window in which it was reserved, whenever it is settled.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -160,8 +160,10 @@ class BudgetBook:
         taken = {budget.window for budget in own}
         return own + [budget for budget in of_kind.get("*", []) if budget.window not in taken]
 
-    def charges(self, scopes: Scopes, now_s: int) -> tuple[Charge, ...]:
+    def charges(self, scopes: Scopes, now_s: int, *, lone_run: bool = False) -> tuple[Charge, ...]:
         """The accounts of a request: the organisation's total, then every budget that applies.
+
+        `lone_run`: the request is a run of its own, so the charges of its run are lone.
 
         All but those of the run are the same for every request of a workflow in one quarter hour.
         """
@@ -174,7 +176,8 @@ class BudgetBook:
             charges = self._charges(self._lasting, scopes, now_s, with_total=True)
             self._remembered[caller] = charges
         if self._passing:
-            charges += self._charges(self._passing, scopes, now_s, with_total=False)
+            of_run = self._charges(self._passing, scopes, now_s, with_total=False)
+            charges += tuple(replace(charge, lone=lone_run) for charge in of_run)
         return charges
 
     def _charges(

@@ -122,4 +122,6 @@ def usage_from_openai(report: object) -> TokenUsage | UsageFault:
     visible = totals[1] - sum(outputs)
     if visible < 0:
         return UsageFault("completion_tokens_details", "more tokens than completion_tokens")
-    return TokenUsage(fresh, *inputs, visible, *outputs)
+    cached, cache_write, audio_input = inputs
+    reasoning, audio_output = outputs
+    return TokenUsage(fresh, cached, cache_write, audio_input, visible, reasoning, audio_output)

@@ -16,6 +16,7 @@ from gateway.errors import bad_request
 
 WORKFLOW_HEADER = "x-weir-workflow"
 RUN_HEADER = "x-weir-run"
+OWN_RUN = "request"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
 
 
@@ -48,7 +49,7 @@ def identify(
     if run is None:
         run, source = _from_metadata(metadata, "run"), "metadata"
     if run is None:
-        run, source = f"run-{request_id.removeprefix('req_')}", "request"
+        run, source = f"run-{request_id.removeprefix('req_')}", OWN_RUN
     scopes = Scopes(
         org=principal.org,
         team=principal.team,

@@ -29,7 +29,7 @@ from gateway.errors import (
     overloaded,
     unauthorized,
 )
-from gateway.identity import identify
+from gateway.identity import OWN_RUN, identify
 from gateway.quotes import Quoter
 from gateway.records import begin_event, end_event, stamp
 from gateway.response import (
@@ -112,7 +112,9 @@ class Lifecycle:
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id)
         admitted_ms = now_ms()
-        charges = self._desk.budgets.charges(identity.scopes, admitted_ms // 1000)
+        charges = self._desk.budgets.charges(
+            identity.scopes, admitted_ms // 1000, lone_run=identity.run_source == OWN_RUN
+        )
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
 
     # 2 ------------------------------------------------------------------------------------
@@ -124,7 +126,9 @@ class Lifecycle:
     # 3 ------------------------------------------------------------------------------------
 
     async def _survey(self, call: Call) -> int | None:
-        accounts = await self._desk.ledger.survey([charge.account for charge in call.charges])
+        accounts = await self._desk.ledger.survey(
+            [charge.account for charge in call.charges if not charge.lone]
+        )
         return headroom_nano(accounts, call.charges)
 
     # 4 ------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
+# Who may read an answer across origins, and what Weir says of it, is not for the provider to say.
+OURS_TO_SAY = (b"x-weir-", b"access-control-")
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -80,7 +82,7 @@ def relayed_headers(
     headers = [
         pair
         for pair in upstream
-        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(b"x-weir-")
+        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(OURS_TO_SAY)
     ]
     headers.extend(own)
     return headers

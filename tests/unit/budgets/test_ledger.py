@@ -161,3 +161,12 @@ def test_an_account_never_falls_below_zero() -> None:
     ):
         with pytest.raises(LedgerError, match="cannot take"):
             apply(account, closing)
+
+
+def test_a_lone_charge_limits_the_hold_and_is_not_held() -> None:
+    lone = Charge("run:t/r|total|0", "run:t/r", Window.TOTAL, 10, None, lone=True)
+    kept = Charge("org:o|total|0", "org:o", Window.TOTAL, None, None)
+    assert admit({}, Reservation("h", 11, (kept, lone), 0, 1)) is not None
+    asked = Reservation("h", 10, (kept, lone), 0, 1)
+    assert admit({}, asked) is None
+    assert open_hold(asked).accounts == (kept.account,)

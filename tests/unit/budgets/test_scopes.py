@@ -239,3 +239,11 @@ def test_a_budget_is_named_after_its_scope_and_window() -> None:
 def test_the_epoch_is_inside_its_windows() -> None:
     assert datetime.fromtimestamp(0, UTC).weekday() == 3
     assert window_span(Window.WEEK, "UTC", 0).start_s == -3 * 86_400
+
+
+def test_a_run_of_one_request_is_limited_and_leaves_no_account() -> None:
+    book = BudgetBook([Budget(ScopeKind.RUN, "*", Window.TOTAL, 7)])
+    alone = of_kind(book.charges(SCOPES, 0, lone_run=True), ScopeKind.RUN)
+    shared = of_kind(book.charges(SCOPES, 0), ScopeKind.RUN)
+    assert [(charge.lone, charge.limit_nano) for charge in alone] == [(True, 7)]
+    assert [(charge.lone, charge.limit_nano) for charge in shared] == [(False, 7)]
