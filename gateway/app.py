@@ -9,6 +9,7 @@ offline_audit, offline_request   the books without a gateway, for commands while
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,7 +132,15 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             threads=settings.telemetry.threads,
         )
         stack.callback(warehouse.close)
-        collector = _collector(settings, ledger, warehouse)
+        trimmer = _Trimmer(ledger)
+        stack.push_async_callback(trimmer.finish)
+        collector = Collector(
+            ledger.outbox_after,
+            warehouse,
+            trimmer.trim,
+            batch_rows=settings.telemetry.batch_rows,
+            batch_ms=settings.telemetry.batch_ms,
+        )
         collector.start()
         stack.push_async_callback(
             asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
@@ -170,27 +179,28 @@ async def _sweep(ledger: SqliteLedger) -> None:
             LOG.warning("ended %d holds whose lease ran out", len(ended))
 
 
-def _collector(settings: Settings, ledger: SqliteLedger, warehouse: Warehouse) -> Collector:
-    """The collector, whose trims are carried out on this event loop, where the ledger lives."""
-    loop = asyncio.get_running_loop()
+class _Trimmer:
+    """Trims the outbox on the event loop, where the ledger lives, for the collector's thread."""
 
-    async def trim(up_to_seq: int) -> None:
+    def __init__(self, ledger: SqliteLedger) -> None:
+        self._ledger = ledger
+        self._loop = asyncio.get_running_loop()
+        self._last: Future[None] | None = None
+
+    def trim(self, up_to_seq: int) -> None:
+        """Forget events up to a number, soon."""
+        self._last = asyncio.run_coroutine_threadsafe(self._trim(up_to_seq), self._loop)
+
+    async def _trim(self, up_to_seq: int) -> None:
         try:
-            await ledger.trim_outbox(up_to_seq)
+            await self._ledger.trim_outbox(up_to_seq)
         except LedgerError as error:
             LOG.error("the outbox could not be trimmed: %s", error)
 
-    def schedule_trim(up_to_seq: int) -> None:
-        if not loop.is_closed():
-            asyncio.run_coroutine_threadsafe(trim(up_to_seq), loop)
-
-    return Collector(
-        ledger.outbox_after,
-        warehouse,
-        schedule_trim,
-        batch_rows=settings.telemetry.batch_rows,
-        batch_ms=settings.telemetry.batch_ms,
-    )
+    async def finish(self) -> None:
+        """Wait for the last trim."""
+        if self._last is not None:
+            await asyncio.wrap_future(self._last)
 
 
 def build_app(gateway: Gateway) -> DataPlane:

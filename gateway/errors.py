@@ -181,7 +181,7 @@ def ledger_unavailable() -> ApiError:
     return ApiError(
         503,
         "ledger_unavailable",
-        "The budget ledger could not be written, so nothing was spent. Try again shortly.",
+        "The budget ledger could not be written. Nothing is sent to a provider before it can.",
         kind="server_error",
         retry=True,
         retry_after_s=1,

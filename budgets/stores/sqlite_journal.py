@@ -14,8 +14,8 @@ from pathlib import Path
 CHECKPOINT_CHANGES = 2_000
 """Changed rows after which the log is copied: 200 to 500 requests, 5 to 10 MB of log.
 
-What the thread leaves to copy keeps the loop busy: at full load 1.6 ms (median) with 2,000 rows
-and 4.9 ms with 8,000, at the same cost for each request.
+What the thread leaves to copy keeps the loop busy: at full load 1.7 ms (median) with 2,000 rows
+and 5.1 ms with 8,000, at the same cost for each request.
 """
 
 SYNC = getattr(os, "fdatasync", os.fsync)

@@ -18,9 +18,7 @@ from tests.journeys.gateway_process import (
 )
 
 MESSAGES: Any = [{"role": "user", "content": "Say hello in one sentence."}]
-CONFIG = (
-    "[server]\nmax_body_bytes = 65_536\n" + SCRIPTED_CONFIG + budget("workflow:*", "0.000001")
-)
+CONFIG = "[server]\nmax_body_bytes = 65_536\n" + SCRIPTED_CONFIG + budget("workflow:*", "0.000001")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +80,12 @@ def test_a_spent_budget_is_a_402_that_is_not_tried_again(
 
 def test_an_unknown_model_is_a_not_found_error_with_a_hint(weir: GatewayProcess) -> None:
     error, sent = refusal(weir, openai.NotFoundError, model="tinny")
-    assert (error.status_code, error.code, error.param, sent) == (404, "model_not_found", "model", 1)
+    assert (error.status_code, error.code, error.param, sent) == (
+        404,
+        "model_not_found",
+        "model",
+        1,
+    )
     assert "did you mean 'tiny'" in error.message
 
 

@@ -328,5 +328,7 @@ def assert_clean(weir: GatewayProcess) -> dict[str, Any]:
 def sse_data(text: bytes) -> list[Any]:
     """The data of every event of a stream: JSON values, and `[DONE]` as text."""
     events = [part for part in text.replace(b"\r\n", b"\n").split(b"\n\n") if part.strip()]
-    lines = [line[5:].strip() for part in events for line in part.split(b"\n") if line[:5] == b"data:"]
+    lines = [
+        line[5:].strip() for part in events for line in part.split(b"\n") if line[:5] == b"data:"
+    ]
     return [line.decode() if line == b"[DONE]" else json.loads(line) for line in lines]

@@ -52,9 +52,7 @@ def race(weir: GatewayProcess, up: Upstream, **fields: Any) -> list[Answer]:
         asked = [
             pool.submit(weir.chat, MESSAGE, max_tokens=MAX_TOKENS, **fields) for _ in range(ASKED)
         ]
-        wait_for(
-            lambda: sum(one.done() for one in asked) >= ASKED - FITTING, "forty are refused"
-        )
+        wait_for(lambda: sum(one.done() for one in asked) >= ASKED - FITTING, "forty are refused")
         wait_for(lambda: len(up.seen) >= FITTING, "ten are sent")
         up.gate.set()
         return [one.result() for one in asked]

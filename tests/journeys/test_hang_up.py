@@ -88,9 +88,7 @@ def test_before_the_answer_begins_the_provider_is_let_go(
     wait_for(lambda: up.answering == 1, "the upstream is asked")
     connection.close()
     wait_for(lambda: up.aborted == 1, "the upstream is let go", LET_GO_WITHIN_S)
-    wait_for(
-        lambda: weir.admin("budgets")["budgets"][0]["held_nano"] == 0, "the hold ends"
-    )
+    wait_for(lambda: weir.admin("budgets")["budgets"][0]["held_nano"] == 0, "the hold ends")
 
 
 def test_a_hundred_callers_that_hang_up_leave_nothing_behind(

@@ -61,9 +61,7 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-def test_from_an_empty_directory_to_the_first_answer_of_the_shipped_configuration(
-    tmp_path: Path,
-) -> None:
+def test_an_empty_directory_becomes_a_gateway_that_answers(tmp_path: Path) -> None:
     started_s = time.monotonic()
     with gateway(tmp_path, ROOT / "config.toml") as weir:
         ready_s = time.monotonic() - started_s
@@ -227,11 +225,10 @@ def test_a_killed_local_model_comes_back_and_answers(tmp_path: Path) -> None:
         assert weir.chat("Hello", max_tokens=2).status == 200
         [child] = children_of(weir)
         child.kill()
-        wait_for(lambda: is_gone(child), "the child ends")
+        wait_for(lambda: any(one.pid != child.pid for one in children_of(weir)), "another child")
+        # It is still loading: the request waits for it.
         answer = weir.chat("Hello", max_tokens=2)
         assert answer.status == 200, answer.body
-        [again] = children_of(weir)
-        assert again.pid != child.pid
         assert_clean(weir)
 
 

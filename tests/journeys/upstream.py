@@ -171,7 +171,9 @@ async def _read_request(reader: asyncio.StreamReader, first: bytes) -> Seen | No
     except asyncio.IncompleteReadError:
         return None
     lines = head.decode("latin-1").split("\r\n")[1:-2]
-    headers = {name.lower(): value.strip() for name, _, value in (li.partition(":") for li in lines)}
+    headers = {
+        name.lower(): value.strip() for name, _, value in (li.partition(":") for li in lines)
+    }
     raw = await reader.readexactly(int(headers.get("content-length", "0")))
     return Seen(headers, raw)
 
