@@ -233,16 +233,14 @@ def correct(first: Settlement, cost_nano: int) -> Settlement:
 
 def apply(account: Account, closing: Closing) -> Account:
     """The account after a closing; raise LedgerError where it would fall below zero."""
-    after = Account(
-        account.posted_nano + closing.posted_nano,
-        account.held_nano + closing.held_nano,
-        account.overrun_nano + closing.overrun_nano,
-    )
-    if after.committed_nano > MAX_TOTAL_NANO or after.overrun_nano > MAX_TOTAL_NANO:
-        raise LedgerError(f"{account} cannot take {closing}: the sum leaves the 64-bit integers")
-    if min(after.posted_nano, after.held_nano, after.overrun_nano) < 0:
+    posted = account.posted_nano + closing.posted_nano
+    held = account.held_nano + closing.held_nano
+    overrun = account.overrun_nano + closing.overrun_nano
+    if posted < 0 or held < 0 or overrun < 0:
         raise LedgerError(f"{account} cannot take {closing}")
-    return after
+    if posted + held > MAX_TOTAL_NANO or overrun > MAX_TOTAL_NANO:
+        raise LedgerError(f"{account} cannot take {closing}: the sum leaves the 64-bit integers")
+    return Account(posted, held, overrun)
 
 
 def _countable(what: str, amount_nano: int) -> None:

@@ -22,6 +22,9 @@ from gateway.response import HangUpWatch, Receive, Send, send_part
 from gateway.tokenizer import texts_in
 from telemetry.event import Ending
 
+# A whole answer that was lost on its way had been made all the same, and may be as long as allowed.
+UNKNOWN_LENGTH = sys.maxsize
+
 
 @value
 class Outcome:
@@ -55,8 +58,7 @@ async def relay_whole(reply: UpstreamReply, provider: str, count: Callable[[str]
     try:
         body = await reply.read()
     except UpstreamError as error:
-        # It was made before its first byte came. How long it is, nobody knows: as long as allowed.
-        broken = _broken(error, provider, reply.status, output_tokens=sys.maxsize)
+        broken = _broken(error, provider, reply.status, output_tokens=UNKNOWN_LENGTH)
         return replace(broken, billed=reply.status < 400)
     if reply.status >= 400:
         return Outcome(Ending.UPSTREAM_FAILED, reply.status, body, billed=False)

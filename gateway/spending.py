@@ -14,7 +14,7 @@ from gateway.desk import Desk, Spending
 from gateway.errors import upstream_failed
 from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamReply
 from gateway.records import add_money, end_event, stamp
-from gateway.relay import Outcome, StreamRelay, relay_whole
+from gateway.relay import UNKNOWN_LENGTH, Outcome, StreamRelay, relay_whole
 from gateway.response import (
     ClientGone,
     RawHeaders,
@@ -90,7 +90,12 @@ class Spender:
                 self._desk.health.failed(card, error.kind.value)
                 failure = upstream_failed(error, card.provider)
                 failed = Outcome(
-                    Ending.UPSTREAM_FAILED, 0, b"", error=failure, billed=error.reached_provider
+                    Ending.UPSTREAM_FAILED,
+                    0,
+                    b"",
+                    output_tokens=0 if spending.call.chat.stream else UNKNOWN_LENGTH,
+                    error=failure,
+                    billed=error.reached_provider,
                 )
                 if error.reached_provider:
                     break

@@ -236,7 +236,6 @@ def _text_view(walk: _Walk) -> TextView:
     user = _joined(walk.last_user)
     if len(user) > USER_HEAD_CHARS + USER_TAIL_CHARS:
         user = f"{user[:USER_HEAD_CHARS]}\n{user[-USER_TAIL_CHARS:]}"
-    system = _joined(walk.system)[:SYSTEM_HEAD_CHARS]
     raw = user.encode("utf-8", "surrogatepass")
     flat = raw.translate(FLAT_TABLE)
     zone = flat

@@ -95,15 +95,18 @@ class LedgerEngine:
         if self._shelf.entry(reservation.hold_id, correction=False) is not None:
             raise LedgerError(f"hold {reservation.hold_id} has ended before")
         hold = open_hold(reservation)
-        refusal = admit(self.survey(hold.accounts), reservation)
+        accounts = self.survey(hold.accounts)
+        refusal = admit(accounts, reservation)
         if refusal is not None:
             return refusal
-        self._post(hold.accounts, Closing(hold.state, 0, hold.amount_nano, 0))
+        self._post(hold.accounts, accounts, Closing(hold.state, 0, hold.amount_nano, 0))
         self._shelf.put_hold(hold, None)
         return hold
 
-    def _post(self, names: Sequence[str], closing: Closing) -> None:
-        after = [(name, apply(self._shelf.account(name) or NOTHING, closing)) for name in names]
+    def _post(
+        self, names: Sequence[str], accounts: Mapping[str, Account], closing: Closing
+    ) -> None:
+        after = [(name, apply(accounts.get(name, NOTHING), closing)) for name in names]
         for name, account in after:
             self._shelf.put_account(name, account)
 
@@ -141,7 +144,8 @@ class LedgerEngine:
         correction = correct(first, cost_nano)
         delta = correction.posted_nano
         shaped = self._shaper.correction(event, delta)
-        self._post(hold.accounts, Closing(first.state, delta, 0, correction.overrun_nano))
+        posted = Closing(first.state, delta, 0, correction.overrun_nano)
+        self._post(hold.accounts, self.survey(hold.accounts), posted)
         self._add(correction, hold.accounts, shaped, shaped.ended_ms)
         return correction
 
@@ -162,7 +166,7 @@ class LedgerEngine:
         settlement = Settlement(
             hold.hold_id, closing.state, closing.posted_nano, closing.overrun_nano
         )
-        self._post(hold.accounts, closing)
+        self._post(hold.accounts, self.survey(hold.accounts), closing)
         self._shelf.drop_hold(hold.hold_id)
         self._add(settlement, hold.accounts, event, ended_ms)
         return settlement

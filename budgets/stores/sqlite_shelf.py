@@ -38,6 +38,7 @@ _READ_ENTRY = (
     "WHERE hold_id = ? AND correction = ?"
 )
 _ADD_EVENT = "INSERT INTO outbox VALUES (?, ?, ?)"
+_NEWEST_ENDED = "SELECT MAX(hold_id) FROM entry"
 _LAST_SEQ = "SELECT MAX(seq) FROM outbox"
 
 
@@ -66,6 +67,7 @@ class SqliteShelf:
         "_last_seq",
         "_last_slot",
         "_new_holds",
+        "_newest_ended",
         "_slots",
         "_version",
     )
@@ -81,6 +83,7 @@ class SqliteShelf:
         self._filed_slots: set[int] = set()
         self._gone_slots: set[int] = set()
         self._new_holds: set[str] = set()
+        self._newest_ended = ""
         self._last_seq = 0
         self._entries: dict[tuple[str, bool], Entry] = {}
         self._events: list[OutboxEvent] = []
@@ -141,6 +144,8 @@ class SqliteShelf:
         self._holds = {key: replace(hold, lease_until_ms=0) for key, hold in self._holds.items()}
 
     def entry(self, hold_id: str, *, correction: bool) -> Entry | None:
+        if hold_id > self._newest_ended:
+            return None
         pending = self._entries.get((hold_id, correction))
         if pending is not None:
             return pending
@@ -151,7 +156,10 @@ class SqliteShelf:
         return Entry(settlement, tuple(orjson.loads(row[3])), row[4], row[5])
 
     def add_entry(self, entry: Entry) -> None:
-        self._entries[(entry.settlement.hold_id, entry.settlement.correction)] = entry
+        hold_id = entry.settlement.hold_id
+        self._entries[(hold_id, entry.settlement.correction)] = entry
+        if hold_id > self._newest_ended:
+            self._newest_ended = hold_id
 
     def add_event(self, event: OutboxEvent) -> None:
         self._events.append(event)
@@ -251,4 +259,6 @@ class SqliteShelf:
         self._filed_slots = set(self._slots.values())
         self._last_slot = max(self._filed_slots, default=0)
         self._last_seq = self._connection.execute(_LAST_SEQ).fetchone()[0] or 0
+        # Ids that sort by time are beyond every ended one, which saves looking for them.
+        self._newest_ended = self._connection.execute(_NEWEST_ENDED).fetchone()[0] or ""
         self._version = self._read_version()

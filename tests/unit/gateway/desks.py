@@ -35,6 +35,7 @@ from telemetry.event import TelemetryEvent, assumed_event, correction_event, eve
 
 T = TypeVar("T")
 KEY = b"sk-weir-for-tests"
+SHAPER = EventShaper(assumed_event, correction_event)
 INPUT_PICO, OUTPUT_PICO = 1_000_000, 2_000_000  # a microdollar for a token in, two for one out
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
 PRINCIPAL = Principal("key1", "Ana", "acme", "lab", "notes", Role.DATA)
@@ -87,7 +88,7 @@ def faulty(fault: BaseException) -> Callable[[str], Provider]:
 
 
 def new_ledger() -> InMemoryLedger:
-    return InMemoryLedger(EventShaper(assumed_event, correction_event))
+    return InMemoryLedger(SHAPER)
 
 
 def make_desk(

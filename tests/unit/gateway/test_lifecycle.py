@@ -20,6 +20,7 @@ from tests.unit.gateway.desks import (
     LIMITS,
     OUTPUT_NANO,
     PRINCIPAL,
+    SHAPER,
     Client,
     ask,
     assert_at_rest,
@@ -53,7 +54,12 @@ def test_a_request_is_answered_settled_and_written_down(stream: bool) -> None:
     [event] = events(desk)
     assert client.header(b"x-weir-request-id") == event.request_id.encode()
     assert (event.kind, event.ending, event.status) == (EventKind.REQUEST, Ending.COMPLETED, 200)
-    assert (event.team, event.key_id, event.workflow, event.run_id) == ("lab", "key1", "notes", "r1")
+    assert (event.team, event.key_id, event.workflow, event.run_id) == (
+        "lab",
+        "key1",
+        "notes",
+        "r1",
+    )
     assert (event.tier, event.model, event.provider) == ("small", "model-main", "main")
     assert (event.usage_source, event.fresh_tokens, event.output_tokens) == (
         UsageSource.PROVIDER,
@@ -75,9 +81,7 @@ def test_several_choices_are_reserved_together() -> None:
     run(ask(desk, chat(max_tokens=10, n=5)))
     one, five = events(desk)
     extra_input = len(chat(max_tokens=10, n=5)) - len(chat(max_tokens=10))
-    assert five.reserved_nano - one.reserved_nano == (
-        40 * OUTPUT_NANO + extra_input * INPUT_NANO
-    )
+    assert five.reserved_nano - one.reserved_nano == (40 * OUTPUT_NANO + extra_input * INPUT_NANO)
 
 
 def test_a_key_with_a_policy_of_its_own_uses_it_for_auto() -> None:
@@ -93,7 +97,6 @@ def test_a_key_with_a_policy_of_its_own_uses_it_for_auto() -> None:
 @pytest.mark.parametrize(
     ("body", "headers", "status", "code", "written"),
     [
-        (chat(), [(b"authorization", b"Bearer wrong")], 401, "invalid_api_key", False),
         (b"{", [], 400, "invalid_json", False),
         (chat(max_tokens=0), [], 400, "invalid_value", False),
         (chat("x" * 100_001), [], 413, "request_too_large", False),
@@ -109,23 +112,29 @@ def test_a_refusal_before_the_reservation_costs_nothing(
     body: bytes, headers: Any, status: int, code: str, written: bool
 ) -> None:
     desk = make_desk({"main": scripted()})
-
-    async def refused() -> Client:
-        await start_providers(desk)
-        client = Client(body)
-        client.headers = [*headers, *client.headers][: len(client.headers)] if status == 401 else [
-            *client.headers, *headers
-        ]  # fmt: skip
-        await carry(Lifecycle(desk), client)
-        return client
-
-    client = run(refused())
+    client = run(ask(desk, body, *headers))
     assert (client.status, client.error["code"]) == (status, code)
     assert (posted_nano(desk), bill_of(desk)) == (0, [])
     assert [(e.kind, e.ending, e.error_code) for e in events(desk)] == (
         [(EventKind.REFUSAL, Ending.REFUSED, code)] if written else []
     )
     assert_at_rest(desk)
+
+
+def test_a_wrong_key_learns_nothing_about_its_request() -> None:
+    desk = make_desk({"main": scripted()})
+    client = Client(b"{", headers=[(b"authorization", b"Bearer wrong")])
+    run(carry(Lifecycle(desk), client))
+    assert (client.status, client.error["code"]) == (401, "invalid_api_key")
+    assert events(desk) == []
+
+
+def test_a_client_that_goes_before_its_request_is_whole_gets_nothing() -> None:
+    desk = make_desk({"main": scripted()})
+    client = Client(b"", _asked=True)
+    client.gone.set()
+    run(carry(Lifecycle(desk), client))
+    assert (client.sent, events(desk)) == ([], [])
 
 
 def test_a_budget_that_cannot_bear_the_ceiling_refuses_and_says_why() -> None:
@@ -179,8 +188,7 @@ class Stubborn(InMemoryLedger):
     """A ledger that cannot take one of its steps, so many times."""
 
     def __init__(self, step: str, times: int = 1) -> None:
-        first = new_ledger()
-        super().__init__(first._shaper if hasattr(first, "_shaper") else first._engine._shaper)  # type: ignore[attr-defined]
+        super().__init__(SHAPER)
         self._step, self._times = step, times
 
     def _may_fail(self, step: str) -> None:

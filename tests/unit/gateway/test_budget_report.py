@@ -1,0 +1,62 @@
+"""The state of every budget: one row for each scope that it applies to."""
+
+from collections.abc import Mapping
+
+from budgets.ledger import Account
+from budgets.scopes import Budget, ScopeKind, Window, window_span
+from gateway.budget_report import budget_rows
+
+NOW_S = 1_790_000_000
+DAY = window_span(Window.DAY, "UTC", NOW_S)
+
+
+def rows(budgets: list[Budget], known: Mapping[str, Account]) -> list[tuple[str, int, int]]:
+    asked: list[tuple[ScopeKind, Window, int]] = []
+
+    def accounts(kind: ScopeKind, window: Window, start_s: int) -> Mapping[str, Account]:
+        asked.append((kind, window, start_s))
+        return known
+
+    found = budget_rows(budgets, accounts, NOW_S)
+    assert all(start_s in (0, DAY.start_s) for _, _, start_s in asked)
+    return [(row["scope"], row["limit_nano"], row["posted_nano"]) for row in found]
+
+
+def test_a_budget_for_one_scope_has_a_row_before_anything_is_spent() -> None:
+    budget = Budget(ScopeKind.TEAM, "lab", Window.DAY, 100)
+    assert rows([budget], {}) == [("team:lab", 100, 0)]
+    assert rows([budget], {"lab": Account(7), "other": Account(9)}) == [("team:lab", 100, 7)]
+
+
+def test_a_budget_for_each_scope_has_a_row_for_those_that_spent() -> None:
+    budget = Budget(ScopeKind.KEY, "*", Window.TOTAL, 100)
+    assert rows([budget], {}) == []
+    assert rows([budget], {"a": Account(1), "b": Account(2)}) == [
+        ("key:a", 100, 1),
+        ("key:b", 100, 2),
+    ]
+
+
+def test_a_scope_with_a_budget_of_its_own_is_shown_with_that_one() -> None:
+    each = Budget(ScopeKind.KEY, "*", Window.DAY, 100)
+    own = Budget(ScopeKind.KEY, "a", Window.DAY, 50)
+    known = {"a": Account(1), "b": Account(2)}
+    assert rows([each, own], known) == [("key:b", 100, 2), ("key:a", 50, 1)]
+    other_window = Budget(ScopeKind.KEY, "a", Window.TOTAL, 50)
+    assert [row[0] for row in rows([each, other_window], known)] == ["key:a", "key:b", "key:a"]
+
+
+def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
+    budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100)
+    [row] = budget_rows([budget], lambda *_: {"acme": Account(120, 5, 20)}, NOW_S)
+    assert row == {
+        "name": "org:acme/day",
+        "scope": "org:acme",
+        "window": "day",
+        "timezone": "UTC",
+        "limit_nano": 100,
+        "posted_nano": 120,
+        "held_nano": 5,
+        "overrun_nano": 20,
+        "resets_at_s": DAY.end_s,
+    }

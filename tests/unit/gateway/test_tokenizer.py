@@ -1,0 +1,92 @@
+"""Counting tokens: the bound by size holds for whatever a prompt is made of."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.tokenizer import (
+    MEDIA_TOKENS,
+    MESSAGE_OVERHEAD_TOKENS,
+    OFF_LOOP_CHARS,
+    Tokenizer,
+    input_bound_tokens,
+    prompt_texts,
+    texts_in,
+    vocabulary_folder,
+    widened_tokens,
+)
+from tests.unit.gateway.desks import run
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer()
+
+
+def test_the_vocabulary_is_on_this_machine() -> None:
+    assert any(vocabulary_folder().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("hello world", 2), ("<|endoftext|>", 7), ("\U0001f9d1", 3)]
+)
+def test_texts_are_counted_and_special_names_are_plain_text(
+    tokenizer: Tokenizer, text: str, tokens: int
+) -> None:
+    assert tokenizer.count(text) == tokens
+
+
+@given(st.text(max_size=200))
+def test_a_text_never_has_more_tokens_than_bytes(text: str) -> None:
+    counted = Tokenizer().count(text)
+    assert counted <= len(text.encode())
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
+def test_the_bound_by_size_is_never_below_the_count(texts: list[str]) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": text} for text in texts]}
+    counted = run(Tokenizer().count_prompt(body))
+    assert counted <= input_bound_tokens(len(orjson.dumps(body)), len(texts), 0, 0)
+
+
+def test_a_long_prompt_is_counted_like_a_short_one(tokenizer: Tokenizer) -> None:
+    text = "word " * OFF_LOOP_CHARS
+    body = {"messages": [{"content": text}]}
+    whole = "\n".join(prompt_texts(body))
+    expected = tokenizer.count(whole) + MESSAGE_OVERHEAD_TOKENS
+    assert run(tokenizer.count_prompt(body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ("a", ["a"]),
+        (None, []),
+        ({"k": 7, "l": [True, None]}, {"k", "l", "7", "True"}),
+        ([{"url": "data:image/png;base64,AAAA"}], ["url"]),
+    ],
+)
+def test_every_key_and_scalar_is_text_but_media_are_not(value: Any, texts: Any) -> None:
+    assert set(texts_in(value)) == set(texts)
+
+
+def test_what_a_provider_turns_into_tokens_is_counted_and_the_rest_is_not() -> None:
+    body = {"messages": ["m"], "tools": ["t"], "response_format": "r", "user": "u", "seed": 7}
+    assert set(prompt_texts(body)) == {"m", "t", "r"}
+
+
+def test_deep_values_are_walked_without_recursion() -> None:
+    deep: Any = "end"
+    for _ in range(100_000):
+        deep = [deep]
+    assert list(texts_in(deep)) == ["end"]
+
+
+def test_bounds_grow_with_messages_media_and_the_models_own_template() -> None:
+    assert input_bound_tokens(100, 2, 3, 40) == (
+        100 + 2 * MESSAGE_OVERHEAD_TOKENS + 3 * MEDIA_TOKENS + 40
+    )
+    assert widened_tokens(101, 1, 40) == 152 + MEDIA_TOKENS + 40
