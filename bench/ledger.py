@@ -19,7 +19,8 @@ import uvloop
 
 from budgets.ledger import Hold, Reservation
 from budgets.port import EventShaper, OutboxEvent
-from budgets.scopes import Charge, Window
+from budgets.rolling import RollingWindow
+from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
 from budgets.stores.in_sqlite import SqliteLedger
 
 AT_ONCE = (1, 16, 64)
@@ -36,13 +37,21 @@ class Round:
     longest_ms: float
 
 
-def charges(key: int) -> tuple[Charge, ...]:
-    """The organisation's total, one of five teams and one of fifty keys."""
-    return (
+def charges(key: int, *, rolling: bool) -> tuple[Charge, ...]:
+    """The organisation's total, one of five teams and one of fifty keys.
+
+    With `rolling` the key has a budget of 24 hours beside that of its month.
+    """
+    monthly = (
         Charge("org:o|total|0", "org:o", Window.TOTAL, None, None),
         Charge(f"team:{key % 5}|month|0", f"team:{key % 5}", Window.MONTH, LIMIT_NANO, None),
         Charge(f"key:{key}|month|0", f"key:{key}", Window.MONTH, LIMIT_NANO, None),
     )
+    if not rolling:
+        return monthly
+    budget = Budget(ScopeKind.KEY, "*", RollingWindow(86_400), LIMIT_NANO)
+    scopes = Scopes(org="o", team="t", key=str(key), workflow="t/w", run="t/r")
+    return monthly + BudgetBook([budget]).charges(scopes, int(time.time()))[1:]
 
 
 async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]) -> float:
@@ -57,8 +66,8 @@ async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]
     return time.perf_counter() - started_s
 
 
-async def one_round(ledger: SqliteLedger, at_once: int, requests: int) -> Round:
-    charged = [charges(key) for key in range(50)]
+async def one_round(ledger: SqliteLedger, at_once: int, requests: int, *, rolling: bool) -> Round:
+    charged = [charges(key, rolling=rolling) for key in range(50)]
 
     async def worker(number: int) -> float:
         count = requests // at_once
@@ -72,7 +81,7 @@ async def one_round(ledger: SqliteLedger, at_once: int, requests: int) -> Round:
     return Round(loop_s / requests * 1e6, wall_s / requests * 1e6, longest_s * 1e3)
 
 
-async def measure(requests: int, rounds: int) -> None:
+async def measure(requests: int, rounds: int, *, rolling: bool) -> None:
     shaper = EventShaper(
         assumed=lambda draft, _, now_ms: OutboxEvent("assumed", draft, now_ms),
         correction=lambda event, _: event,
@@ -81,7 +90,9 @@ async def measure(requests: int, rounds: int) -> None:
         ledger = SqliteLedger(Path(directory) / "ledger.sqlite3", shaper)
         print("at once | processor time µs | wall time µs | longest wait ms")
         for at_once in AT_ONCE:
-            done = [await one_round(ledger, at_once, requests) for _ in range(rounds)]
+            done = [
+                await one_round(ledger, at_once, requests, rolling=rolling) for _ in range(rounds)
+            ]
             loop_us = statistics.median(one.loop_us for one in done)
             wall_us = statistics.median(one.wall_us for one in done)
             longest_ms = statistics.median(one.longest_ms for one in done)
@@ -93,5 +104,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure the SQLite ledger.")
     parser.add_argument("--requests", type=int, default=6_400)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rolling", action="store_true", help="add a rolling budget of 24 hours")
     arguments = parser.parse_args()
-    uvloop.run(measure(arguments.requests, arguments.rounds))
+    uvloop.run(measure(arguments.requests, arguments.rounds, rolling=arguments.rolling))

@@ -16,7 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from budgets.money import nano_from_usd, pico_rate_from_usd_per_million
 from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
-from budgets.scopes import Budget, ScopeKind, Window
+from budgets.rolling import read_rolling
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Window
 
 TEAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
@@ -137,11 +138,26 @@ def _is_scope_id(kind: ScopeKind, scope_id: str) -> bool:
     return bool(slash and TEAM_NAME.fullmatch(team) and WORKFLOW_NAME.fullmatch(name))
 
 
+def _window(value: object) -> object:
+    if isinstance(value, str) and value not in list(Window):
+        rolling = read_rolling(value)
+        if rolling is None:
+            close = get_close_matches(value, list(Window), n=1)
+            hint = f' (did you mean "{close[0]}"?)' if close else ""
+            names = ", ".join(repr(window.value) for window in Window)
+            raise ValueError(
+                f"expected {names}, or a length of time for a rolling window such as "
+                f"'24h', '90m' or '7d', got {value!r}{hint}"
+            )
+        return rolling
+    return value
+
+
 class BudgetSection(Section):
     """A limit on what one party may spend in a window of time."""
 
     scope: str
-    window: Window
+    window: Annotated[AnyWindow, BeforeValidator(_window)]
     limit_usd: Annotated[int, BeforeValidator(nano_from_usd)]
     timezone: str = "UTC"
 

@@ -17,9 +17,10 @@ money is already spent, so the excess is posted and counted as overrun.
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import reduce
 
 from budgets.money import MAX_LIMIT_NANO
-from budgets.scopes import Charge, Window
+from budgets.scopes import AnyWindow, Charge
 from budgets.value import value
 
 
@@ -68,6 +69,18 @@ class Account:
         return self.posted_nano + self.held_nano
 
 
+NOTHING = Account()
+
+
+def joined(one: Account, other: Account) -> Account:
+    """What two accounts hold together."""
+    return Account(
+        one.posted_nano + other.posted_nano,
+        one.held_nano + other.held_nano,
+        one.overrun_nano + other.overrun_nano,
+    )
+
+
 @value
 class Reservation:
     """A wish to set money aside: under one id, on every account of the request or on none."""
@@ -95,12 +108,14 @@ class Hold:
 class Refusal:
     """Why nothing was set aside: the account that cannot bear it, and what it has left.
 
+    `resets_at_s` is when it bears the request again if nothing is spent meanwhile; None for never.
+
     `only_held` is true where the limit would bear the request if the requests in flight cost
     nothing: the headroom is held, not spent, and may come back.
     """
 
     scope: str
-    window: Window
+    window: AnyWindow
     limit_nano: int
     spent_nano: int
     held_nano: int
@@ -134,6 +149,22 @@ class Settlement:
     correction: bool = False
 
 
+def surveyed(charges: Sequence[Charge]) -> list[str]:
+    """The accounts to look up before a request can be admitted."""
+    names = [charge.account for charge in charges if not charge.lone]
+    for charge in charges:
+        if charge.counted and not charge.lone:
+            names += charge.counted
+    return names
+
+
+def counted(accounts: Mapping[str, Account], charge: Charge) -> Account:
+    """What counts against the limit of a charge; a missing account has nothing in it."""
+    if not charge.counted:
+        return accounts.get(charge.account, NOTHING)
+    return reduce(joined, [accounts[name] for name in charge.counted if name in accounts], NOTHING)
+
+
 def admit(accounts: Mapping[str, Account], reservation: Reservation) -> Refusal | None:
     """None where every account keeps `posted + held + amount <= limit`, else the first that fails.
 
@@ -142,7 +173,7 @@ def admit(accounts: Mapping[str, Account], reservation: Reservation) -> Refusal 
     for charge in reservation.charges:
         if charge.limit_nano is None:
             continue
-        account = accounts.get(charge.account, Account())
+        account = counted(accounts, charge)
         if account.committed_nano + reservation.amount_nano > charge.limit_nano:
             return Refusal(
                 scope=charge.scope,
@@ -151,15 +182,27 @@ def admit(accounts: Mapping[str, Account], reservation: Reservation) -> Refusal 
                 spent_nano=account.posted_nano,
                 held_nano=account.held_nano,
                 needed_nano=reservation.amount_nano,
-                resets_at_s=charge.resets_at_s,
+                resets_at_s=_bears_again_s(accounts, charge, reservation.amount_nano),
             )
+    return None
+
+
+def _bears_again_s(accounts: Mapping[str, Account], charge: Charge, amount_nano: int) -> int | None:
+    """When a full window has let go of enough; a calendar window lets go of all at once."""
+    if charge.limit_nano is None or charge.resets_at_s is None or not charge.counted:
+        return charge.resets_at_s
+    missing_nano = counted(accounts, charge).committed_nano + amount_nano - charge.limit_nano
+    for step, name in enumerate(charge.counted):
+        missing_nano -= accounts.get(name, NOTHING).committed_nano
+        if missing_nano <= 0:
+            return charge.resets_at_s + step * charge.step_s
     return None
 
 
 def headroom_nano(accounts: Mapping[str, Account], charges: Sequence[Charge]) -> int | None:
     """What the tightest account of the request has left (never below 0); None without a limit."""
     left = [
-        charge.limit_nano - accounts.get(charge.account, Account()).committed_nano
+        charge.limit_nano - counted(accounts, charge).committed_nano
         for charge in charges
         if charge.limit_nano is not None
     ]

@@ -2,19 +2,23 @@
 
 A scope is one party (`key:3f2a`, `workflow:invoice-triage`); a window is the stretch of time its
 budget covers. Scope and window start together name one account of the ledger. A cost lands in the
-window in which it was reserved, whenever it is settled.
+window in which it was reserved, whenever it is settled. A rolling window is a row of accounts, one
+for each of its buckets.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from math import gcd
 from zoneinfo import ZoneInfo
 
+from budgets.rolling import RollingWindow
 from budgets.value import value
 
 MAX_REMEMBERED = 10_000
+QUARTER_HOUR_S = 900
 
 
 class ScopeKind(StrEnum):
@@ -37,6 +41,9 @@ class Window(StrEnum):
     MONTH = "month"
 
 
+AnyWindow = Window | RollingWindow
+
+
 @value
 class Scopes:
     """The parties of one request; every one has an id, so that none can be left out."""
@@ -57,7 +64,7 @@ class Budget:
 
     kind: ScopeKind
     scope_id: str
-    window: Window
+    window: AnyWindow
     limit_nano: int
     timezone: str = "UTC"
 
@@ -71,15 +78,19 @@ class Charge:
     """One account a request is charged to, and the limit it must keep (None: no limit).
 
     A `lone` charge is that of a run with this one request in it: its limit counts, but there is
-    nothing to remember.
+    nothing to remember. With a rolling window, `counted` are the accounts whose money counts
+    against the limit (the oldest first, `account` among them); the oldest is free again at
+    `resets_at_s`, and each further one `step_s` later.
     """
 
     account: str
     scope: str
-    window: Window
+    window: AnyWindow
     limit_nano: int | None
     resets_at_s: int | None
     lone: bool = False
+    counted: tuple[str, ...] = ()
+    step_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +139,43 @@ def _cached_span(window: Window, timezone: str, hour_s: int) -> WindowSpan:
 
 def _span(window: Window, timezone: str, now_s: int) -> WindowSpan:
     """`window_span`, remembered by quarter hour: every zone's midnight falls on one."""
-    return _cached_span(window, timezone, now_s - now_s % 900)
+    return _cached_span(window, timezone, now_s - now_s % QUARTER_HOUR_S)
 
 
-def account_id(kind: ScopeKind, scope_id: str, window: Window, start_s: int) -> str:
+def account_id(kind: ScopeKind, scope_id: str, window: AnyWindow, start_s: int) -> str:
     """The ledger's name of one account, such as `key:3f2a|month|1793491200`."""
     return f"{kind.value}:{scope_id}|{window.value}|{start_s}"
+
+
+def window_starts(window: AnyWindow, timezone: str, now_s: int) -> Sequence[int]:
+    """Where each account of the window begins that counts at `now_s`, the oldest first."""
+    if isinstance(window, RollingWindow):
+        return window.counted_starts(now_s)
+    return (window_span(window, timezone, now_s).start_s,)
+
+
+def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
+    window, scope = budget.window, f"{budget.kind.value}:{scope_id}"
+    if not isinstance(window, RollingWindow):
+        span = _span(window, budget.timezone, now_s)
+        account = account_id(budget.kind, scope_id, window, span.start_s)
+        return Charge(account, scope, window, budget.limit_nano, span.end_s)
+    starts = window.counted_starts(now_s)
+    return Charge(
+        account_id(budget.kind, scope_id, window, window.bucket_start(now_s)),
+        scope,
+        window,
+        budget.limit_nano,
+        starts[0] + window.bucket_s + window.length_s,
+        counted=tuple([account_id(budget.kind, scope_id, window, start_s) for start_s in starts]),
+        step_s=window.bucket_s,
+    )
 
 
 class BudgetBook:
     """Every configured budget, ready to say what a request is charged to."""
 
-    __slots__ = ("_by_kind", "_lasting", "_passing", "_remembered", "budgets")
+    __slots__ = ("_by_kind", "_lasting", "_passing", "_remembered", "_turn_s", "budgets")
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self.budgets: tuple[Budget, ...] = tuple(budgets)
@@ -149,6 +185,11 @@ class BudgetBook:
         self._by_kind: Mapping[ScopeKind, Mapping[str, list[Budget]]] = by_kind
         self._lasting = [kind for kind in by_kind if kind is not ScopeKind.RUN]
         self._passing = [kind for kind in by_kind if kind is ScopeKind.RUN]
+        # Within one turn no request is charged to another account than the one before.
+        self._turn_s = QUARTER_HOUR_S
+        for budget in self.budgets:
+            if isinstance(budget.window, RollingWindow):
+                self._turn_s = gcd(self._turn_s, budget.window.bucket_s, budget.window.length_s)
         self._remembered: dict[tuple[str, str, str, str, int], tuple[Charge, ...]] = {}
 
     def _applying(self, kind: ScopeKind, scope_id: str) -> list[Budget]:
@@ -165,10 +206,11 @@ class BudgetBook:
 
         `lone_run`: the request is a run of its own, so the charges of its run are lone.
 
-        All but those of the run are the same for every request of a workflow in one quarter hour.
+        All but those of the run are the same for every request of a workflow in one quarter hour,
+        or in a shorter turn where a rolling window has shorter buckets.
         """
-        quarter = now_s - now_s % 900
-        caller = (scopes.org, scopes.team, scopes.key, scopes.workflow, quarter)
+        turn = now_s - now_s % self._turn_s
+        caller = (scopes.org, scopes.team, scopes.key, scopes.workflow, turn)
         charges = self._remembered.get(caller)
         if charges is None:
             if len(self._remembered) >= MAX_REMEMBERED:
@@ -190,17 +232,10 @@ class BudgetBook:
         for kind in kinds:
             scope_id = scopes.id_of(kind)
             for budget in self._applying(kind, scope_id):
-                span = _span(budget.window, budget.timezone, now_s)
-                account = account_id(kind, scope_id, budget.window, span.start_s)
-                before = charges.get(account)
+                charge = _charge(budget, scope_id, now_s)
+                before = charges.get(charge.account)
                 limit_nano = None if before is None else before.limit_nano
                 if limit_nano is not None and limit_nano <= budget.limit_nano:
                     continue  # two budgets count the same spend, and the tighter one decides
-                charges[account] = Charge(
-                    account,
-                    f"{kind.value}:{scope_id}",
-                    budget.window,
-                    budget.limit_nano,
-                    span.end_s,
-                )
+                charges[charge.account] = charge
         return tuple(charges.values())

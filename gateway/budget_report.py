@@ -1,12 +1,13 @@
 """Where each budget stands now: limit, spent and held, one row for each scope it applies to."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from budgets.ledger import Account
-from budgets.scopes import Budget, ScopeKind, Window, window_span
+from budgets.rolling import RollingWindow
+from budgets.scopes import AnyWindow, Budget, ScopeKind, window_span, window_starts
 
-Accounts = Callable[[ScopeKind, Window, int], Mapping[str, Account]]
+Accounts = Callable[[ScopeKind, AnyWindow, Collection[int]], Mapping[str, Account]]
 
 
 def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> list[dict[str, Any]]:
@@ -18,15 +19,22 @@ def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> li
     own = {(budget.kind, budget.window, budget.scope_id) for budget in known}
     rows = []
     for budget in known:
-        span = window_span(budget.window, budget.timezone, now_s)
-        found = accounts(budget.kind, budget.window, span.start_s)
+        starts = window_starts(budget.window, budget.timezone, now_s)
+        found = accounts(budget.kind, budget.window, starts)
         if budget.scope_id != "*":
             found = {budget.scope_id: found.get(budget.scope_id, Account())}
         for scope_id, account in found.items():
             if budget.scope_id == "*" and (budget.kind, budget.window, scope_id) in own:
                 continue
-            rows.append(_row(budget, scope_id, account, span.end_s))
+            rows.append(_row(budget, scope_id, account, _end_s(budget, now_s)))
     return rows
+
+
+def _end_s(budget: Budget, now_s: int) -> int | None:
+    """When the window starts again; a rolling one never does."""
+    if isinstance(budget.window, RollingWindow):
+        return None
+    return window_span(budget.window, budget.timezone, now_s).end_s
 
 
 def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> dict[str, Any]:

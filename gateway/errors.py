@@ -16,6 +16,8 @@ import orjson
 
 from budgets.ledger import Refusal
 from budgets.money import format_usd
+from budgets.rolling import RollingWindow
+from budgets.scopes import AnyWindow
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -100,6 +102,12 @@ def body_too_large(limit_bytes: int) -> ApiError:
     )
 
 
+def _when_again(window: AnyWindow, resets_at: str | None) -> str:
+    if isinstance(window, RollingWindow):
+        return f"Enough is free again at {resets_at}." if resets_at else "The limit is too low."
+    return f"It resets at {resets_at}." if resets_at else "It does not reset."
+
+
 def budget_exceeded(refusal: Refusal) -> ApiError:
     """402: the budget named cannot bear the most this request may cost."""
     resets_at = None
@@ -111,7 +119,7 @@ def budget_exceeded(refusal: Refusal) -> ApiError:
         f"({refusal.window}), of which ${format_usd(refusal.spent_nano)} is spent and "
         f"${format_usd(refusal.held_nano)} held by requests in flight; this request may cost "
         f"${format_usd(refusal.needed_nano)}. "
-        + (f"It resets at {resets_at}." if resets_at else "It does not reset.")
+        + _when_again(refusal.window, resets_at)
         + " A smaller max_tokens lowers what a request may cost."
     )
     return ApiError(

@@ -17,7 +17,7 @@ An error before stage 5 costs nothing. From there on the hold ends exactly once,
 import logging
 import time
 
-from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano
+from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano, surveyed
 from gateway.clock import new_request_id, now_ms
 from gateway.desk import Call, Desk, Spending
 from gateway.errors import (
@@ -126,9 +126,7 @@ class Lifecycle:
     # 3 ------------------------------------------------------------------------------------
 
     async def _survey(self, call: Call) -> int | None:
-        accounts = await self._desk.ledger.survey(
-            [charge.account for charge in call.charges if not charge.lone]
-        )
+        accounts = await self._desk.ledger.survey(surveyed(call.charges))
         return headroom_nano(accounts, call.charges)
 
     # 4 ------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from budgets.ledger import (
+    NOTHING,
     Account,
     Closing,
     Hold,
@@ -26,11 +27,10 @@ from budgets.ledger import (
     dispatched,
     open_hold,
     repeated_hold,
+    surveyed,
 )
 from budgets.port import EventShaper, OutboxEvent
 from budgets.value import value
-
-NOTHING = Account()
 
 
 @value
@@ -95,7 +95,7 @@ class LedgerEngine:
         if self._shelf.entry(reservation.hold_id, correction=False) is not None:
             raise LedgerError(f"hold {reservation.hold_id} has ended before")
         hold = open_hold(reservation)
-        accounts = self.survey(hold.accounts)
+        accounts = self.survey(surveyed(reservation.charges))
         refusal = admit(accounts, reservation)
         if refusal is not None:
             return refusal

@@ -1,13 +1,13 @@
 """What the SQLite ledger holds, read as one consistent snapshot for the audit."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from budgets.ledger import Account, LedgerError
+from budgets.ledger import NOTHING, Account, LedgerError, joined
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import ScopeKind, Window
+from budgets.scopes import AnyWindow, ScopeKind
 
 _ACCOUNT_FAULTS = """
 WITH posted AS (
@@ -59,19 +59,24 @@ class SqliteBooks:
         rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")
         return [OutboxRow(*row) for row in rows]
 
-    def accounts(self, kind: ScopeKind, window: Window, start_s: int) -> Mapping[str, Account]:
-        """Every account of a kind in one window, by scope id."""
-        prefix, suffix = f"{kind.value}:", f"|{window.value}|{start_s}"
+    def accounts(
+        self, kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+    ) -> Mapping[str, Account]:
+        """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
+        suffixes = {f"|{window.value}|{start_s}" for start_s in starts}
         rows = self._connection.execute(
             "SELECT account, posted_nano, held_nano, overrun_nano FROM account "
             "WHERE account >= ? AND account < ? ORDER BY account",
-            (prefix, f"{kind.value};"),
+            (f"{kind.value}:", f"{kind.value};"),
         )
-        return {
-            row[0][len(prefix) : -len(suffix)]: Account(*row[1:])
-            for row in rows
-            if row[0].endswith(suffix)
-        }
+        found: dict[str, Account] = {}
+        for name, *amounts in rows:
+            party, bar, start = name.rpartition("|")
+            party, own_bar, own_window = party.rpartition("|")
+            if f"{own_bar}{own_window}{bar}{start}" in suffixes:
+                scope_id = party.removeprefix(f"{kind.value}:")
+                found[scope_id] = joined(found.get(scope_id, NOTHING), Account(*amounts))
+        return found
 
     def faults(self) -> Sequence[str]:
         rows = self._connection.execute(_ACCOUNT_FAULTS)

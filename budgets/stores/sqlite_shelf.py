@@ -55,6 +55,7 @@ class SqliteShelf:
     """`Shelf` over a connection that nobody else writes through."""
 
     __slots__ = (
+        "_absent",
         "_accounts",
         "_changed_accounts",
         "_connection",
@@ -75,6 +76,7 @@ class SqliteShelf:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._accounts: dict[str, Account] = {}
+        self._absent: set[str] = set()
         self._changed_accounts: set[str] = set()
         self._holds: dict[str, Hold] = {}
         self._drafts: dict[str, bytes | None] = {}
@@ -94,15 +96,17 @@ class SqliteShelf:
 
     def account(self, name: str) -> Account | None:
         known = self._accounts.get(name)
-        if known is None:
+        if known is None and name not in self._absent:
             row = self._connection.execute(_READ_ACCOUNT, (name,)).fetchone()
             if row is None:
+                self._absent.add(name)  # a rolling window asks again and again for empty buckets
                 return None
             known = self._accounts[name] = Account(*row)
         return known
 
     def put_account(self, name: str, account: Account) -> None:
         self._accounts[name] = account
+        self._absent.discard(name)
         self._changed_accounts.add(name)
 
     def hold(self, hold_id: str) -> Hold | None:
@@ -158,8 +162,7 @@ class SqliteShelf:
     def add_entry(self, entry: Entry) -> None:
         hold_id = entry.settlement.hold_id
         self._entries[(hold_id, entry.settlement.correction)] = entry
-        if hold_id > self._newest_ended:
-            self._newest_ended = hold_id
+        self._newest_ended = max(self._newest_ended, hold_id)
 
     def add_event(self, event: OutboxEvent) -> None:
         self._events.append(event)
@@ -229,8 +232,9 @@ class SqliteShelf:
             self._filed_slots.add(self._slots[hold_id])
             self._drafts.pop(hold_id, None)
         self._clear_pending()
-        if len(self._accounts) > MAX_ACCOUNTS:
+        if len(self._accounts) + len(self._absent) > MAX_ACCOUNTS:
             self._accounts.clear()
+            self._absent.clear()
 
     def _clear_pending(self) -> None:
         self._changed_accounts.clear()
@@ -251,6 +255,7 @@ class SqliteShelf:
         """Undo everything since the last flush: know only what the file says."""
         self._clear_pending()
         self._accounts.clear()
+        self._absent.clear()
         self._drafts.clear()
         self._version = -1  # should reading fail, the next look tries again
         rows = self._connection.execute(_READ_HOLDS).fetchall()

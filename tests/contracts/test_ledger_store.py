@@ -36,6 +36,25 @@ def test_a_hold_is_set_aside_on_every_account(backend: Backend, tmp_path: Path) 
 
 
 @each_store
+def test_a_limit_counts_the_buckets_before_the_one_that_is_charged(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        buckets = ("key:k|24h|1", "key:k|24h|2", "key:k|24h|3")
+        await spent(ledger.store, reservation("h1", 40, charge(buckets[0])), 30)
+        await held(ledger.store, reservation("h2", 50, charge(buckets[1])))
+        rolling = replace(charge(buckets[2], 100), counted=buckets, resets_at_s=9, step_s=2)
+        refusal = await refused(ledger.store, reservation("h3", 21, rolling))
+        assert (refusal.spent_nano, refusal.held_nano, refusal.resets_at_s) == (30, 50, 9)
+        hold = await held(ledger.store, reservation("h4", 20, rolling))
+        assert hold.accounts == (buckets[2],)
+        assert await ledger.account(buckets[2]) == Account(0, 20, 0)
+        assert await ledger.account(buckets[0]) == Account(30, 0, 0)
+
+    play(backend, tmp_path, story)
+
+
+@each_store
 def test_a_limit_is_used_to_the_last_nano_dollar_and_not_beyond(
     backend: Backend, tmp_path: Path
 ) -> None:

@@ -1,9 +1,10 @@
 """The state of every budget: one row for each scope that it applies to."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from budgets.ledger import Account
-from budgets.scopes import Budget, ScopeKind, Window, window_span
+from budgets.rolling import RollingWindow
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Window, window_span
 from gateway.budget_report import budget_rows
 
 NOW_S = 1_790_000_000
@@ -11,14 +12,16 @@ DAY = window_span(Window.DAY, "UTC", NOW_S)
 
 
 def rows(budgets: list[Budget], known: Mapping[str, Account]) -> list[tuple[str, int, int]]:
-    asked: list[tuple[ScopeKind, Window, int]] = []
+    asked: list[tuple[ScopeKind, AnyWindow, Collection[int]]] = []
 
-    def accounts(kind: ScopeKind, window: Window, start_s: int) -> Mapping[str, Account]:
-        asked.append((kind, window, start_s))
+    def accounts(
+        kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+    ) -> Mapping[str, Account]:
+        asked.append((kind, window, starts))
         return known
 
     found = budget_rows(budgets, accounts, NOW_S)
-    assert all(start_s in (0, DAY.start_s) for _, _, start_s in asked)
+    assert all(list(starts) in ([0], [DAY.start_s]) for _, _, starts in asked)
     return [(row["scope"], row["limit_nano"], row["posted_nano"]) for row in found]
 
 
@@ -60,3 +63,16 @@ def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
         "overrun_nano": 20,
         "resets_at_s": DAY.end_s,
     }
+
+
+def test_a_rolling_budget_asks_for_all_its_buckets_and_never_starts_again() -> None:
+    window = RollingWindow(86_400)
+    asked: list[Collection[int]] = []
+
+    def accounts(_: ScopeKind, __: AnyWindow, starts: Collection[int]) -> Mapping[str, Account]:
+        asked.append(starts)
+        return {"a": Account(7)}
+
+    [row] = budget_rows([Budget(ScopeKind.KEY, "*", window, 100)], accounts, NOW_S)
+    assert asked == [window.counted_starts(NOW_S)]
+    assert (row["window"], row["posted_nano"], row["resets_at_s"]) == ("24h", 7, None)

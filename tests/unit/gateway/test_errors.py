@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from budgets.ledger import Refusal
+from budgets.rolling import RollingWindow
 from budgets.scopes import Window
 from gateway import errors
 from gateway.errors import ApiError, bad_request, budget_exceeded, no_route, stream_cut
@@ -71,6 +72,16 @@ def test_a_spent_budget_says_which_how_much_and_until_when() -> None:
     assert (body["scope"], body["window"]) == ("workflow:lab/notes", "day")
     assert body["resets_at"] == "2026-09-22T00:00:00+00:00"
     assert "workflow:lab/notes" in body["message"]
+
+
+def test_a_rolling_budget_says_when_enough_is_free_again() -> None:
+    window = RollingWindow(86_400)
+    again = Refusal("org:a", window, 10, 10, 0, 1, 1_790_000_000)
+    body = orjson.loads(budget_exceeded(again).body())["error"]
+    assert "Enough is free again at 2026-09-21T14:13:20+00:00." in body["message"]
+    assert body["window"] == "24h"
+    never = Refusal("org:a", window, 10, 0, 0, 11, None)
+    assert "The limit is too low." in budget_exceeded(never).message
 
 
 def test_a_budget_that_is_overdrawn_has_nothing_left_and_not_less() -> None:
