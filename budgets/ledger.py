@@ -20,7 +20,7 @@ from enum import StrEnum
 from functools import reduce
 
 from budgets.money import MAX_LIMIT_NANO
-from budgets.scopes import AnyWindow, Charge
+from budgets.scopes import AnyWindow, Charge, Scopes
 from budgets.value import value
 
 
@@ -83,13 +83,18 @@ def joined(one: Account, other: Account) -> Account:
 
 @value
 class Reservation:
-    """A wish to set money aside: under one id, on every account of the request or on none."""
+    """A wish to set money aside: under one id, on every account of the request or on none.
+
+    `scopes` are kept with what becomes of it, so that a budget set later can count it; a run of
+    this one request has an empty name.
+    """
 
     hold_id: str
     amount_nano: int
     charges: tuple[Charge, ...]
     now_ms: int
     lease_ms: int
+    scopes: Scopes | None = None
 
 
 @value
@@ -102,6 +107,7 @@ class Hold:
     accounts: tuple[str, ...]
     admitted_ms: int
     lease_until_ms: int
+    scopes: Scopes | None = None
 
 
 @value
@@ -222,6 +228,7 @@ def open_hold(reservation: Reservation) -> Hold:
         accounts=accounts,
         admitted_ms=reservation.now_ms,
         lease_until_ms=reservation.now_ms + reservation.lease_ms,
+        scopes=reservation.scopes,
     )
 
 
@@ -242,6 +249,7 @@ def dispatched(hold: Hold) -> Hold:
         hold.accounts,
         hold.admitted_ms,
         hold.lease_until_ms,
+        hold.scopes,
     )
 
 

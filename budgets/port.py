@@ -4,11 +4,12 @@ Every method is one atomic step. `dispatch` and the closing moves return once th
 against the death of the process, so what was promised to a client or a provider is never forgotten.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.openings import PartySpend
 from budgets.value import value
 
 
@@ -72,6 +73,21 @@ class LedgerStore(Protocol):
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
         """End every open hold whose lease ran out by `now_ms`."""
 
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+        """Open accounts with what was spent without them: account to total in nano-USD.
+
+        The same totals again change nothing; another total posts the difference.
+        """
+
+    async def counting(self) -> Collection[str]:
+        """The budgets that have missed nothing, as noted last."""
+
+    async def note_counting(self, names: Collection[str]) -> None:
+        """Note the budgets that have missed nothing; all others may have from here on."""
+
+    async def oldest_hold_ms(self) -> int | None:
+        """When the oldest open hold was admitted; None where nothing is held."""
+
     def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
         """The next events in order; callable from any thread."""
 
@@ -98,6 +114,9 @@ class LedgerBooks(Protocol):
 
     def entries_of_day(self, day: str) -> Mapping[str, int]:
         """Event id to posted nano-USD of one day."""
+
+    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
+        """What was posted for requests admitted since a moment, by who spent it."""
 
     def outbox(self) -> Iterable[OutboxRow]: ...
 

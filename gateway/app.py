@@ -19,6 +19,7 @@ from budgets.port import EventShaper
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.auth import load_secret
+from gateway.budget_openings import catch_up
 from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
@@ -126,6 +127,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         stack.callback(ledger.close)
         await _end_orphans(ledger)
+        await _open_budgets(ledger, data, settings)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -164,6 +166,14 @@ async def _end_orphans(ledger: SqliteLedger) -> None:
     await ledger.abandon_leases()
     while ended := await ledger.expire(now_ms()):
         LOG.warning("ended %d holds that an earlier process left open", len(ended))
+
+
+async def _open_budgets(ledger: SqliteLedger, data: DataDir, settings: Settings) -> None:
+    """Let new budgets count what was spent before; no hold is open any more."""
+    budgets = settings.budgets.budgets
+    opened = await catch_up(ledger, lambda: open_books(data.ledger), budgets, now_ms())
+    if opened:
+        LOG.warning("%d accounts of new budgets begin with what was spent before", opened)
 
 
 async def _sweep(ledger: SqliteLedger) -> None:

@@ -7,6 +7,7 @@ request that names no run is a run of its own.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from budgets.scopes import Scopes
@@ -28,6 +29,11 @@ class Identity:
     workflow: str
     run: str
     run_source: str
+
+    @property
+    def shared_scopes(self) -> Scopes:
+        """The scopes that other requests may share: a run of its own is left out."""
+        return replace(self.scopes, run="") if self.run_source == OWN_RUN else self.scopes
 
 
 def identify(

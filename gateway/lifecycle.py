@@ -223,6 +223,7 @@ class Lifecycle:
             charges=call.charges,
             now_ms=call.now_ms,
             lease_ms=self._desk.limits.lease_ms,
+            scopes=call.identity.shared_scopes,
         )
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):

@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS account (
     overrun_nano INTEGER NOT NULL DEFAULT 0 CHECK (overrun_nano >= 0)
 ) STRICT, WITHOUT ROWID;
 
--- Open holds only. `draft` is the event as known at dispatch; `accounts` is a JSON array of names.
+-- Open holds only. `draft` is the event as known at dispatch; `accounts` is a JSON array of names,
+-- `parties` one of organisation, team, key, workflow and run (empty for a run of one request).
 -- Found by slot, without an index of ids: whoever writes knows all open holds, and each page that a
 -- commit touches is written to the log.
 CREATE TABLE IF NOT EXISTS hold (
@@ -18,10 +19,12 @@ CREATE TABLE IF NOT EXISTS hold (
     accounts       TEXT NOT NULL,
     admitted_ms    INTEGER NOT NULL,
     lease_until_ms INTEGER NOT NULL,
-    draft          BLOB
+    draft          BLOB,
+    parties        TEXT
 ) STRICT;
 
--- Every ending of a hold and every correction; rows are only ever added.
+-- Every ending of a hold, every correction, and what a new budget found spent (`opening:ACCOUNT|N`);
+-- rows are only ever added.
 CREATE TABLE IF NOT EXISTS entry (
     hold_id      TEXT NOT NULL,
     correction   INTEGER NOT NULL DEFAULT 0,
@@ -31,7 +34,14 @@ CREATE TABLE IF NOT EXISTS entry (
     accounts     TEXT NOT NULL,
     event_id     TEXT,
     ended_ms     INTEGER NOT NULL,
+    parties      TEXT,
+    admitted_ms  INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (hold_id, correction)
+) STRICT, WITHOUT ROWID;
+
+-- Budgets that missed nothing of what was spent in their window.
+CREATE TABLE IF NOT EXISTS counting (
+    budget TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
 
 -- Events the warehouse does not hold yet, in the order of `seq`, which only ever grows.

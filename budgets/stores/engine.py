@@ -30,6 +30,7 @@ from budgets.ledger import (
     surveyed,
 )
 from budgets.port import EventShaper, OutboxEvent
+from budgets.scopes import Scopes
 from budgets.value import value
 
 
@@ -41,6 +42,13 @@ class Entry:
     accounts: tuple[str, ...]
     event_id: str | None
     ended_ms: int
+    admitted_ms: int
+    scopes: Scopes | None
+
+
+def opening_prefix(account: str) -> str:
+    """How the ids of an account's openings begin; they sort before those of requests."""
+    return f"opening:{account}|"
 
 
 class Shelf(Protocol):
@@ -65,6 +73,9 @@ class Shelf(Protocol):
     def entry(self, hold_id: str, *, correction: bool) -> Entry | None: ...
 
     def add_entry(self, entry: Entry) -> None: ...
+
+    def opened(self, account: str) -> tuple[int, int]:
+        """How many openings an account has had, and their sum in nano-USD."""
 
     def add_event(self, event: OutboxEvent) -> None: ...
 
@@ -146,7 +157,17 @@ class LedgerEngine:
         shaped = self._shaper.correction(event, delta)
         posted = Closing(first.state, delta, 0, correction.overrun_nano)
         self._post(hold.accounts, self.survey(hold.accounts), posted)
-        self._add(correction, hold.accounts, shaped, shaped.ended_ms)
+        self._add(
+            Entry(
+                correction,
+                hold.accounts,
+                shaped.event_id,
+                shaped.ended_ms,
+                entry.admitted_ms,
+                entry.scopes,
+            ),
+            shaped,
+        )
         return correction
 
     def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
@@ -168,20 +189,31 @@ class LedgerEngine:
         )
         self._post(hold.accounts, self.survey(hold.accounts), closing)
         self._shelf.drop_hold(hold.hold_id)
-        self._add(settlement, hold.accounts, event, ended_ms)
+        event_id = None if event is None else event.event_id
+        self._add(
+            Entry(settlement, hold.accounts, event_id, ended_ms, hold.admitted_ms, hold.scopes),
+            event,
+        )
         return settlement
 
-    def _add(
-        self,
-        settlement: Settlement,
-        accounts: tuple[str, ...],
-        event: OutboxEvent | None,
-        ended_ms: int,
-    ) -> None:
-        event_id = None if event is None else event.event_id
-        self._shelf.add_entry(Entry(settlement, accounts, event_id, ended_ms))
+    def _add(self, entry: Entry, event: OutboxEvent | None) -> None:
+        self._shelf.add_entry(entry)
         if event is not None:
             self._shelf.add_event(event)
+
+    def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+        """Bring the sum of each account's openings to a total, by an entry for what is missing."""
+        for account, total_nano in totals.items():
+            count, before_nano = self._shelf.opened(account)
+            delta_nano = total_nano - before_nano
+            if delta_nano == 0:
+                continue
+            self._post(
+                [account], self.survey([account]), Closing(HoldState.SETTLED, delta_nano, 0, 0)
+            )
+            name = f"{opening_prefix(account)}{count + 1}"
+            settlement = Settlement(name, HoldState.SETTLED, delta_nano, 0)
+            self._add(Entry(settlement, (account,), None, now_ms, now_ms, None), None)
 
     def record(self, event: OutboxEvent) -> None:
         """Append an event that moves no money."""

@@ -6,12 +6,13 @@ files: everything in it is gone when the process ends.
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.openings import PartySpend
 from budgets.port import EntryTotal, EventShaper, OutboxEvent, OutboxRow
-from budgets.stores.engine import Entry, LedgerEngine
+from budgets.stores.engine import Entry, LedgerEngine, opening_prefix
 
 
 class MemoryShelf:
@@ -58,6 +59,15 @@ class MemoryShelf:
     def add_entry(self, entry: Entry) -> None:
         self.entries[(entry.settlement.hold_id, entry.settlement.correction)] = entry
 
+    def opened(self, account: str) -> tuple[int, int]:
+        prefix = opening_prefix(account)
+        found = [
+            entry.settlement.posted_nano
+            for (hold_id, _), entry in self.entries.items()
+            if hold_id.startswith(prefix)
+        ]
+        return len(found), sum(found)
+
     def add_event(self, event: OutboxEvent) -> None:
         with self.outbox_lock:
             self._last_seq += 1
@@ -73,6 +83,7 @@ class InMemoryLedger:
     def __init__(self, shaper: EventShaper) -> None:
         self._shelf = MemoryShelf()
         self._engine = LedgerEngine(self._shelf, shaper)
+        self._counting: Collection[str] = frozenset()
 
     # -- LedgerStore ------------------------------------------------------------------------
 
@@ -96,6 +107,18 @@ class InMemoryLedger:
 
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
         return self._engine.expire(now_ms, len(self._shelf.holds))
+
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+        self._engine.carry_over(totals, now_ms)
+
+    async def counting(self) -> Collection[str]:
+        return self._counting
+
+    async def note_counting(self, names: Collection[str]) -> None:
+        self._counting = frozenset(names)
+
+    async def oldest_hold_ms(self) -> int | None:
+        return min((hold.admitted_ms for hold in self._shelf.holds.values()), default=None)
 
     def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
         with self._shelf.outbox_lock:
@@ -126,6 +149,18 @@ class InMemoryLedger:
             if entry.event_id is not None and _day(entry) == day
         }
 
+    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
+        return [
+            PartySpend(
+                entry.scopes,
+                entry.accounts,
+                _bucket_start_s(entry.admitted_ms, bucket_s),
+                entry.settlement.posted_nano,
+            )
+            for entry in self._shelf.entries.values()
+            if entry.scopes is not None and entry.admitted_ms >= since_ms
+        ]
+
     def outbox(self) -> Iterable[OutboxRow]:
         with self._shelf.outbox_lock:
             return list(self._shelf.outbox)
@@ -150,6 +185,11 @@ class InMemoryLedger:
             for name in names
             if self._shelf.accounts.get(name) != expected.get(name)
         ]
+
+
+def _bucket_start_s(moment_ms: int, bucket_s: int | None) -> int:
+    moment_s = moment_ms // 1_000
+    return 0 if bucket_s is None else moment_s - moment_s % bucket_s
 
 
 def _day(entry: Entry) -> str:

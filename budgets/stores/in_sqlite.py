@@ -9,15 +9,15 @@ thread syncs it to the disk every few milliseconds, which bounds what a power cu
 
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 
 from budgets.ledger import Account, Hold, LedgerError, Refusal, Reservation, Settlement
 from budgets.port import EventShaper, OutboxEvent, OutboxRow
 from budgets.stores.engine import LedgerEngine
 from budgets.stores.sqlite_journal import SqliteJournal
+from budgets.stores.sqlite_schema import make_tables
 from budgets.stores.sqlite_shelf import SqliteShelf
 from budgets.stores.sqlite_turn import Turn, connect
 
@@ -38,7 +38,7 @@ class SqliteLedger:
         """Open the file or make it; raise LedgerError where that cannot be done."""
         try:
             self._write = connect(path)
-            self._write.executescript(files("budgets").joinpath("sql/ledger.sql").read_text())
+            make_tables(self._write)
             self._shelf = SqliteShelf(self._write)
             self._read = connect(path)
             journal = connect(path)
@@ -94,6 +94,26 @@ class SqliteLedger:
             ended += some
             batch = len(some)
         return ended
+
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+        with self._turn:
+            self._engine.carry_over(totals, now_ms)
+        await self._turn.committed()
+
+    async def oldest_hold_ms(self) -> int | None:
+        return self._shelf.oldest_hold_ms()
+
+    async def counting(self) -> Collection[str]:
+        try:
+            return {row[0] for row in self._write.execute("SELECT budget FROM counting")}
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger could not be read: {error}") from error
+
+    async def note_counting(self, names: Collection[str]) -> None:
+        with self._turn:
+            self._write.execute("DELETE FROM counting")
+            self._write.executemany("INSERT INTO counting VALUES (?)", [(name,) for name in names])
+        await self._turn.committed()
 
     def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
         try:

@@ -1,13 +1,15 @@
 """What the SQLite ledger holds, read as one consistent snapshot for the audit."""
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from budgets.ledger import NOTHING, Account, LedgerError, joined
+from budgets.openings import PartySpend
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import AnyWindow, ScopeKind
+from budgets.scopes import AnyWindow, ScopeKind, Scopes
 
 _ACCOUNT_FAULTS = """
 WITH posted AS (
@@ -54,6 +56,17 @@ class SqliteBooks:
             (day,),
         )
         return dict(rows.fetchall())
+
+    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
+        start = "0" if bucket_s is None else f"(admitted_ms / 1000) / {bucket_s:d} * {bucket_s:d}"
+        rows = self._connection.execute(
+            f"SELECT parties, accounts, {start}, SUM(posted_nano) FROM entry "
+            "WHERE parties IS NOT NULL AND admitted_ms >= ? GROUP BY 1, 2, 3",
+            (since_ms,),
+        )
+        for parties, accounts, start_s, posted_nano in rows:
+            scopes = Scopes(*json.loads(parties))
+            yield PartySpend(scopes, tuple(json.loads(accounts)), start_s, posted_nano)
 
     def outbox(self) -> Iterable[OutboxRow]:
         rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")

@@ -16,7 +16,8 @@ import orjson
 
 from budgets.ledger import Account, Hold, HoldState, LedgerError, Settlement
 from budgets.port import OutboxEvent
-from budgets.stores.engine import Entry
+from budgets.scopes import Scopes
+from budgets.stores.engine import Entry, opening_prefix
 
 MAX_ACCOUNTS = 50_000
 _PUT_ACCOUNT = (
@@ -25,18 +26,22 @@ _PUT_ACCOUNT = (
     "overrun_nano = excluded.overrun_nano"
 )
 _READ_ACCOUNT = "SELECT posted_nano, held_nano, overrun_nano FROM account WHERE account = ?"
-_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DROP_HOLD = "DELETE FROM hold WHERE slot = ?"
 _READ_HOLDS = (
-    "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms, slot FROM hold"
+    "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms, parties, slot "
+    "FROM hold"
 )
 _END_LEASES = "UPDATE hold SET lease_until_ms = 0"
 _READ_DRAFT = "SELECT draft FROM hold WHERE slot = ?"
-_ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _READ_ENTRY = (
-    "SELECT state, posted_nano, overrun_nano, accounts, event_id, ended_ms FROM entry "
+    "SELECT state, posted_nano, overrun_nano, accounts, event_id, ended_ms, admitted_ms, parties "
+    "FROM entry "
     "WHERE hold_id = ? AND correction = ?"
 )
+# A number follows the prefix, and the colon sorts right behind the digits.
+_READ_OPENINGS = "SELECT hold_id, posted_nano FROM entry WHERE hold_id > ? AND hold_id < ?"
 _ADD_EVENT = "INSERT INTO outbox VALUES (?, ?, ?)"
 _NEWEST_ENDED = "SELECT MAX(hold_id) FROM entry"
 _LAST_SEQ = "SELECT MAX(seq) FROM outbox"
@@ -47,8 +52,20 @@ def _accounts_json(accounts: tuple[str, ...]) -> str:
     return orjson.dumps(accounts).decode()
 
 
+@lru_cache(maxsize=4096)
+def _parties_json(scopes: Scopes) -> str:
+    parties = (scopes.org, scopes.team, scopes.key, scopes.workflow, scopes.run)
+    return orjson.dumps(parties).decode()
+
+
+def parties_of(text: str | None) -> Scopes | None:
+    """The parties of a row; None where it has none."""
+    return None if text is None else Scopes(*orjson.loads(text))
+
+
 def _hold_of(row: Sequence[Any]) -> Hold:
-    return Hold(row[0], HoldState(row[1]), row[2], tuple(orjson.loads(row[3])), row[4], row[5])
+    accounts = tuple(orjson.loads(row[3]))
+    return Hold(row[0], HoldState(row[1]), row[2], accounts, row[4], row[5], parties_of(row[6]))
 
 
 class SqliteShelf:
@@ -157,12 +174,25 @@ class SqliteShelf:
         if row is None:
             return None
         settlement = Settlement(hold_id, HoldState(row[0]), row[1], row[2], correction=correction)
-        return Entry(settlement, tuple(orjson.loads(row[3])), row[4], row[5])
+        accounts = tuple(orjson.loads(row[3]))
+        return Entry(settlement, accounts, row[4], row[5], row[6], parties_of(row[7]))
 
     def add_entry(self, entry: Entry) -> None:
         hold_id = entry.settlement.hold_id
         self._entries[(hold_id, entry.settlement.correction)] = entry
         self._newest_ended = max(self._newest_ended, hold_id)
+
+    def opened(self, account: str) -> tuple[int, int]:
+        prefix = opening_prefix(account)
+        found = dict(self._connection.execute(_READ_OPENINGS, (prefix, f"{prefix}:")).fetchall())
+        for (hold_id, _), entry in self._entries.items():
+            if hold_id.startswith(prefix):
+                found[hold_id] = entry.settlement.posted_nano
+        return len(found), sum(found.values())
+
+    def oldest_hold_ms(self) -> int | None:
+        """When the oldest open hold was admitted."""
+        return min((hold.admitted_ms for hold in self._holds.values()), default=None)
 
     def add_event(self, event: OutboxEvent) -> None:
         self._events.append(event)
@@ -200,6 +230,7 @@ class SqliteShelf:
                 hold.admitted_ms,
                 hold.lease_until_ms,
                 self._drafts[hold_id],
+                None if hold.scopes is None else _parties_json(hold.scopes),
             )
 
     def _entry_rows(self) -> Iterable[tuple[str | int | None, ...]]:
@@ -214,6 +245,8 @@ class SqliteShelf:
                 _accounts_json(entry.accounts),
                 entry.event_id,
                 entry.ended_ms,
+                None if entry.scopes is None else _parties_json(entry.scopes),
+                entry.admitted_ms,
             )
 
     def _event_rows(self) -> Iterable[tuple[int, str, bytes]]:
@@ -260,7 +293,7 @@ class SqliteShelf:
         self._version = -1  # should reading fail, the next look tries again
         rows = self._connection.execute(_READ_HOLDS).fetchall()
         self._holds = {row[0]: _hold_of(row) for row in rows}
-        self._slots = {row[0]: row[6] for row in rows}
+        self._slots = {row[0]: row[7] for row in rows}
         self._filed_slots = set(self._slots.values())
         self._last_slot = max(self._filed_slots, default=0)
         self._last_seq = self._connection.execute(_LAST_SEQ).fetchone()[0] or 0

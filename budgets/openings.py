@@ -1,0 +1,64 @@
+"""What a budget finds already spent when it is set in the middle of its window.
+
+Every entry of the ledger knows who it was charged to (`Scopes`) and which accounts took it. What a
+party spent in the window, on entries that its budget's account did not take, is the opening of that
+account. It is derived afresh each time and is a total, so posting it twice changes nothing.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from budgets.rolling import RollingWindow
+from budgets.scopes import Budget, Scopes, account_id, window_starts
+from budgets.value import value
+
+
+@value
+class PartySpend:
+    """What one set of parties spent on one set of accounts, in nano-USD.
+
+    `start_s` is the first second of the bucket in which it was reserved, where buckets were asked
+    for. A run that one request had for itself has no name (`scopes.run` is empty).
+    """
+
+    scopes: Scopes
+    accounts: tuple[str, ...]
+    start_s: int
+    posted_nano: int
+
+
+def first_counted_s(budget: Budget, now_s: int) -> int:
+    """From when on spending counts against the budget."""
+    return window_starts(budget.window, budget.timezone, now_s)[0]
+
+
+def bucket_s(budget: Budget) -> int | None:
+    """The seconds by which spending is told apart; None where the window is one account."""
+    return budget.window.bucket_s if isinstance(budget.window, RollingWindow) else None
+
+
+def openings(budget: Budget, spent: Iterable[PartySpend], now_s: int) -> Mapping[str, int]:
+    """Account to nano-USD that the budget's accounts missed; nothing where they missed nothing.
+
+    `spent` is everything since `first_counted_s`, in buckets of `bucket_s`.
+    """
+    start_s = first_counted_s(budget, now_s)
+    missed: dict[str, int] = {}
+    for row in spent:
+        scope_id = row.scopes.id_of(budget.kind)
+        if not scope_id or budget.scope_id not in ("*", scope_id):
+            continue
+        begin_s = row.start_s if isinstance(budget.window, RollingWindow) else start_s
+        account = account_id(budget.kind, scope_id, budget.window, begin_s)
+        if account not in row.accounts:
+            missed[account] = missed.get(account, 0) + row.posted_nano
+    return missed
+
+
+def counting_name(budget: Budget) -> str:
+    """What a ledger remembers a budget by, once nothing is missing: whatever names its accounts."""
+    return f"{budget.name}@{budget.timezone}"
+
+
+def not_counting(budgets: Iterable[Budget], counting: Collection[str]) -> list[Budget]:
+    """The budgets that may have missed something."""
+    return [budget for budget in budgets if counting_name(budget) not in counting]

@@ -1,0 +1,130 @@
+"""Opening an account with what was spent before its budget was there, in every store."""
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+from budgets.ledger import Account
+from budgets.openings import PartySpend
+from budgets.scopes import Scopes
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_schema import make_tables
+from tests.contracts.ledger_backends import (
+    NOON_MS,
+    Backend,
+    Opened,
+    charge,
+    each_store,
+    event,
+    held,
+    play,
+    refused,
+    reservation,
+    sent,
+    shaper,
+    spent,
+)
+
+ANA = Scopes(org="o", team="t", key="k", workflow="t/w", run="")
+NOON_S = NOON_MS // 1_000
+KEY = "key:k|month|0"
+
+
+def sums(rows: list[PartySpend]) -> dict[tuple[Scopes, tuple[str, ...], int], int]:
+    found: dict[tuple[Scopes, tuple[str, ...], int], int] = {}
+    for row in rows:
+        name = (row.scopes, row.accounts, row.start_s)
+        found[name] = found.get(name, 0) + row.posted_nano
+    return found
+
+
+@each_store
+def test_the_books_say_who_spent_what_and_in_which_bucket(backend: Backend, tmp_path: Path) -> None:
+    async def story(ledger: Opened) -> None:
+        for number, after_s in enumerate((0, 10, 70)):
+            asked = reservation(f"h{number}", 50, now_ms=NOON_MS + after_s * 1_000)
+            await spent(ledger.store, replace(asked, scopes=ANA), 5 + number)
+        await spent(ledger.store, reservation("of nobody", 50), 9)
+        with ledger.books() as books:
+            all_rows = sums(list(books.spent_by_party(0, None)))
+            buckets = sums(list(books.spent_by_party(NOON_MS + 1_000, 60)))
+        assert all_rows == {(ANA, ("org:o",), 0): 18}
+        assert buckets == {(ANA, ("org:o",), NOON_S): 6, (ANA, ("org:o",), NOON_S + 60): 7}
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_an_expiry_and_its_correction_know_who_spent(backend: Backend, tmp_path: Path) -> None:
+    async def story(ledger: Opened) -> None:
+        hold = await sent(ledger.store, replace(reservation("h1", 70), scopes=ANA))
+        await ledger.store.expire(NOON_MS + 100_000)
+        await ledger.store.settle(hold, 30, event("h1"))
+        with ledger.books() as books:
+            assert sums(list(books.spent_by_party(NOON_MS, None))) == {(ANA, ("org:o",), 0): 30}
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path) -> None:
+    async def story(ledger: Opened) -> None:
+        for total in (60, 60, 75, 75, 40):
+            await ledger.store.carry_over({KEY: total, f"{KEY}0": 1}, NOON_MS)
+            assert await ledger.account(KEY) == Account(total, 0, 0)
+        assert await ledger.account(f"{KEY}0") == Account(1, 0, 0)
+        refusal = await refused(ledger.store, reservation("h1", 61, charge(KEY, 100)))
+        assert refusal.spent_nano == 40
+        await spent(ledger.store, reservation("h2", 60, charge(KEY, 100)), 60)
+        await ledger.store.carry_over({KEY: 40}, NOON_MS)
+        assert await ledger.account(KEY) == Account(100, 0, 0)
+        with ledger.books() as books:
+            # An opening moves no money of its own, so it is no entry of the day.
+            assert [total.posted_nano for total in books.totals_by_day()] == [60]
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_the_ledger_says_what_is_open_and_which_budgets_missed_nothing(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        hold = await held(ledger.store, reservation("h1", 5))
+        assert await ledger.store.oldest_hold_ms() == NOON_MS
+        await ledger.store.release(hold, None)
+        assert await ledger.store.oldest_hold_ms() is None
+        await ledger.store.note_counting(["a", "b"])
+        await ledger.store.note_counting(["b", "c"])
+        assert set(await ledger.store.counting()) == {"b", "c"}
+
+    play(backend, tmp_path, story)
+
+
+async def write_as_before(path: Path) -> None:
+    """A ledger as it was before entries knew who spent."""
+    ledger = SqliteLedger(path, shaper())
+    await spent(ledger, reservation("h1", 50), 7)
+    await sent(ledger, reservation("h2", 50))
+    ledger.close()
+    with sqlite3.connect(path) as file:
+        file.execute("ALTER TABLE entry DROP COLUMN parties")
+        file.execute("ALTER TABLE entry DROP COLUMN admitted_ms")
+        file.execute("ALTER TABLE hold DROP COLUMN parties")
+        file.execute("DROP TABLE counting")
+
+
+def test_a_ledger_of_before_is_widened_and_keeps_its_money(tmp_path: Path) -> None:
+    async def story() -> None:
+        await write_as_before(tmp_path / "ledger.sqlite3")
+        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", shaper())
+        await ledger.expire(NOON_MS + 100_000)
+        await spent(ledger, replace(reservation("h3", 50), scopes=ANA), 4)
+        assert (await ledger.survey(["org:o"]))["org:o"] == Account(61, 0, 0)
+        ledger.close()
+        with sqlite3.connect(tmp_path / "ledger.sqlite3") as file:
+            make_tables(file)
+            assert file.execute("SELECT count(parties), count(*) FROM entry").fetchone() == (1, 3)
+
+    asyncio.run(story())

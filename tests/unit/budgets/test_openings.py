@@ -1,0 +1,71 @@
+"""What a new budget finds spent, against budgets that were there from the start."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budgets.openings import (
+    PartySpend,
+    bucket_s,
+    counting_name,
+    first_counted_s,
+    not_counting,
+    openings,
+)
+from budgets.rolling import RollingWindow
+from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Window, account_id
+
+NOW_S = 1_793_500_000
+SCOPES = [
+    Scopes("o", team, f"k{key}", f"{team}/{flow}", run)
+    for team in ("a", "b")
+    for key in (1, 2)
+    for flow in ("x", "y")
+    for run in ("", f"{team}/r")
+]
+WINDOWS = st.sampled_from([*Window, RollingWindow(7_200), RollingWindow(86_400)])
+BUDGETS = st.builds(
+    lambda kind, window, own: Budget(kind, SCOPES[1].id_of(kind) if own else "*", window, 100),
+    st.sampled_from(ScopeKind),
+    WINDOWS,
+    st.booleans(),
+)
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from(SCOPES), st.integers(0, 200_000), st.integers(0, 50), st.booleans()),
+    max_size=40,
+)
+
+
+@given(budget=BUDGETS, requests=REQUESTS)
+def test_a_budget_set_late_counts_what_it_would_have_counted_from_the_start(
+    budget: Budget, requests: list[tuple[Scopes, int, int, bool]]
+) -> None:
+    book, since_s, width_s = BudgetBook([budget]), first_counted_s(budget, NOW_S), bucket_s(budget)
+    rows, expected = list[PartySpend](), dict[str, int]()
+    for scopes, ago_s, nano, was_counted in requests:
+        at_s = NOW_S - ago_s
+        if at_s < since_s:
+            continue
+        charges = book.charges(scopes, at_s)
+        accounts = tuple(charge.account for charge in charges)
+        taken = accounts if was_counted else accounts[:1]
+        start_s = 0 if width_s is None else at_s - at_s % width_s
+        rows.append(PartySpend(scopes, taken, start_s, nano))
+        lone = budget.kind is ScopeKind.RUN and not scopes.run
+        for account in accounts[1:]:
+            if not was_counted and not lone:
+                expected[account] = expected.get(account, 0) + nano
+    assert openings(budget, rows, NOW_S) == expected
+
+
+def test_a_budget_for_one_scope_is_opened_with_the_spending_of_that_scope_only() -> None:
+    spent = [PartySpend(scopes, (), 0, 10) for scopes in SCOPES]
+    budget = Budget(ScopeKind.KEY, "k2", Window.TOTAL, 100)
+    assert openings(budget, spent, NOW_S) == {account_id(ScopeKind.KEY, "k2", Window.TOTAL, 0): 80}
+
+
+def test_a_budget_counts_again_when_its_window_begins_at_another_moment() -> None:
+    utc = Budget(ScopeKind.KEY, "*", Window.DAY, 100)
+    nepal = Budget(ScopeKind.KEY, "*", Window.DAY, 100, "Asia/Kathmandu")
+    dearer = Budget(ScopeKind.KEY, "*", Window.DAY, 200)
+    counting = {counting_name(utc)}
+    assert not_counting([utc, nepal, dearer], counting) == [nepal]
