@@ -173,11 +173,15 @@ def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
 
 
 class BudgetBook:
-    """Every configured budget, ready to say what a request is charged to."""
+    """Every budget, ready to say what a request is charged to."""
 
     __slots__ = ("_by_kind", "_lasting", "_passing", "_remembered", "_turn_s", "budgets")
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
+        self.change(budgets)
+
+    def change(self, budgets: Iterable[Budget]) -> None:
+        """Have other budgets from the next request on."""
         self.budgets: tuple[Budget, ...] = tuple(budgets)
         by_kind: dict[ScopeKind, dict[str, list[Budget]]] = {}
         for budget in self.budgets:

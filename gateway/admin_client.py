@@ -64,16 +64,23 @@ def _is_alive(gateway: RunningGateway) -> bool:
 
 
 def ask(
-    gateway: RunningGateway, admin_key: str, *path: str, timeout_s: float = 120.0
+    gateway: RunningGateway,
+    admin_key: str,
+    *path: str,
+    method: str = "GET",
+    body: Mapping[str, Any] | None = None,
+    timeout_s: float = 120.0,
 ) -> Mapping[str, Any] | None:
-    """GET `/admin/PATH` as JSON; None for 404, AdminClientError for everything else that fails.
+    """Ask `/admin/PATH`; None for 404, AdminClientError for everything else that fails.
 
     Proxies of the environment are not used: the gateway runs on this machine.
     """
     url = "/".join(
         (gateway.base_url.rstrip("/"), "admin", *(quote(part, safe="") for part in path))
     )
-    request = Request(url, headers={"Authorization": f"Bearer {admin_key}"})
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
+    request = Request(url, data, headers, method=method)
     try:
         with build_opener(ProxyHandler({})).open(request, timeout=timeout_s) as response:
             answer = json.loads(response.read(MAX_ANSWER_BYTES))
@@ -97,4 +104,7 @@ def _refused(gateway: RunningGateway, error: HTTPError) -> str:
             f"the gateway at {gateway.base_url} does not know this admin key: it runs with another "
             "secret; use the same --data-dir and WEIR_SECRET"
         )
-    return f"the gateway at {gateway.base_url} answered with status {error.code}"
+    try:
+        return str(json.loads(error.read(MAX_ANSWER_BYTES))["error"]["message"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"the gateway at {gateway.base_url} answered with status {error.code}"

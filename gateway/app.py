@@ -3,14 +3,15 @@
 open_gateway(settings)           everything of one gateway, opened and closed in order
 build_app(gateway)               its ASGI application
 serve(settings)                  the same behind a web server, until a signal
-offline_audit, offline_request   the books without a gateway, for commands while it is down
+offline_audit, offline_request,  the books without a gateway, for commands while it is down
+offline_budgets
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from budgets.port import EventShaper
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.auth import load_secret
-from gateway.budget_openings import catch_up
+from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
+from gateway.budget_registry import BudgetRegistry, in_effect
 from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
@@ -58,11 +60,8 @@ class Gateway:
     warehouse: Warehouse
     collector: Collector
     providers: Mapping[str, Provider]
-    queries: QueryBook
-
-    async def run_query(self, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-        """The answer to a named query of the warehouse."""
-        return await asyncio.to_thread(self.queries.run, self.warehouse, name, **params)
+    run_query: Query
+    budgets: BudgetBoard
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -79,14 +78,6 @@ class Gateway:
     def _audit(self) -> AuditReport:
         with self.collector.paused(), open_books(self.data.ledger) as books:
             return audit(books, self.warehouse)
-
-    async def budgets(self) -> list[dict[str, Any]]:
-        """Each budget with what is spent, held and left."""
-        return await asyncio.to_thread(self._budgets)
-
-    def _budgets(self) -> list[dict[str, Any]]:
-        with open_books(self.data.ledger) as books:
-            return budget_rows(self.settings.budgets.budgets, books.accounts, now_ms() // 1000)
 
     def status(self) -> dict[str, Any]:
         """The gateway's own condition: providers and collector."""
@@ -127,13 +118,14 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         stack.callback(ledger.close)
         await _end_orphans(ledger)
-        await _open_budgets(ledger, data, settings)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
             threads=settings.telemetry.threads,
         )
         stack.callback(warehouse.close)
+        run_query = _query_of(warehouse)
+        budgets = await _budget_board(settings, data, ledger, run_query, stack)
         trimmer = _Trimmer(ledger)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
@@ -157,7 +149,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         sweeper = asyncio.get_running_loop().create_task(_sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
-            settings, data, registry, ledger, warehouse, collector, providers, QueryBook.load()
+            settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
         )
 
 
@@ -168,12 +160,34 @@ async def _end_orphans(ledger: SqliteLedger) -> None:
         LOG.warning("ended %d holds that an earlier process left open", len(ended))
 
 
-async def _open_budgets(ledger: SqliteLedger, data: DataDir, settings: Settings) -> None:
-    """Let new budgets count what was spent before; no hold is open any more."""
-    budgets = settings.budgets.budgets
-    opened = await catch_up(ledger, lambda: open_books(data.ledger), budgets, now_ms())
+def _query_of(warehouse: Warehouse) -> Query:
+    """The answer to a named query of the warehouse."""
+    queries = QueryBook.load()
+
+    async def run_query(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(queries.run, warehouse, name, **params)
+
+    return run_query
+
+
+async def _budget_board(
+    settings: Settings,
+    data: DataDir,
+    ledger: SqliteLedger,
+    run_query: Query,
+    stack: AsyncExitStack,
+) -> BudgetBoard:
+    """The budgets in effect, with what was spent before new ones; no hold is open any more."""
+    registry = BudgetRegistry(data.keys)
+    stack.callback(registry.close)
+    board = BudgetBoard(
+        settings.budgets, registry, ledger, lambda: open_books(data.ledger), run_query, now_ms
+    )
+    opened = await board.start()
     if opened:
         LOG.warning("%d accounts of new budgets begin with what was spent before", opened)
+    stack.push_async_callback(board.stop)
+    return board
 
 
 async def _sweep(ledger: SqliteLedger) -> None:
@@ -307,3 +321,23 @@ def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | Non
     with _offline(settings) as (_, warehouse):
         rows = QueryBook.load().run(warehouse, "request_one", request_id=request_id)
     return rows[0] if rows else None
+
+
+def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]] | None:
+    """The budgets while no gateway runs, or one with its burn-down; None for an unknown name."""
+    configured = settings.budgets.budgets
+    with _offline(settings) as (data, warehouse), open_books(data.ledger) as books:
+        with closing(BudgetRegistry(data.keys)) as registry:
+            stored = registry.budgets()
+        budgets = in_effect(configured, stored)
+        rows = budget_rows(budgets, books.accounts, now_ms() // 1_000)
+        rows = with_sources(rows, configured, {budget.name for budget in stored})
+        if name is None:
+            return rows
+        found = [budget for budget in budgets if budget.name == name]
+        own = [row for row in rows if row["name"] == name]
+        return (
+            asyncio.run(with_burndown(found[0], own, _query_of(warehouse), now_ms()))
+            if found
+            else None
+        )

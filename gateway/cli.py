@@ -1,4 +1,4 @@
-"""The `weir` command: serve, check, keys, explain, audit, prices, version.
+"""The `weir` command: serve, check, keys, budgets, explain, audit, prices, version.
 
 Exit status: 0 done, 1 the answer is no (a fault, an unclean audit, nothing found), 2 it could not
 be done. Commands import what they need when they run, so that each starts quickly.
@@ -9,25 +9,31 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli_budgets import add_budgets
+from gateway.cli_context import (
+    DONE,
+    FAILED,
+    NO,
+    CommandError,
+    ask_gateway,
+    environment,
+    now_ms,
+    settings_of,
+    with_books,
+)
 
 if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.key_registry import KeyRegistry
     from telemetry.audit import AuditReport
 
-T = TypeVar("T")
-DONE, NO, FAILED = 0, 1, 2
 PACKAGE = "weir-gateway"
-
-
-class CommandError(RuntimeError):
-    """A command that could not be carried out; the message is for its user."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[files], help="check the configuration")
     check.set_defaults(run=_check)
     _add_keys(commands, files)
+    add_budgets(commands, files)
     explain = commands.add_parser("explain", parents=[files], help="why a request went where")
     explain.add_argument("request_id", metavar="REQUEST_ID", help="from x-weir-request-id")
     explain.add_argument("--json", action="store_true", help="the whole record as JSON")
@@ -107,30 +114,8 @@ def _add_prices(commands: Any) -> None:
     show.set_defaults(run=_show_price)
 
 
-def _environment(options: argparse.Namespace) -> Mapping[str, str]:
-    """The environment, with the command's own options in place of its variables."""
-    given = {
-        "WEIR_CONFIG": options.config,
-        "WEIR_DATA_DIR": options.data_dir,
-        "WEIR_HOST": getattr(options, "host", None),
-        "WEIR_PORT": getattr(options, "port", None),
-    }
-    return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
-
-
-def _settings(options: argparse.Namespace) -> "Settings":
-    from gateway.config import config_path, load_settings
-    from gateway.config_errors import ConfigError
-
-    env = _environment(options)
-    try:
-        return load_settings(config_path(env), env)
-    except ConfigError as error:
-        raise CommandError(f"the configuration has faults\n{error}") from error
-
-
 def _serve(options: argparse.Namespace) -> int:
-    settings = _settings(options)
+    settings = settings_of(options)
     from gateway.app import serve
 
     return serve(settings)
@@ -140,7 +125,7 @@ def _check(options: argparse.Namespace) -> int:
     from gateway.config import config_path, load_settings
     from gateway.config_errors import ConfigError
 
-    env = _environment(options)
+    env = environment(options)
     path = config_path(env)
     try:
         settings = load_settings(path, env)
@@ -189,7 +174,7 @@ def _create_key(options: argparse.Namespace) -> int:
     from gateway.config_errors import suggest
     from gateway.key_registry import KeyRegistryError, NewKey
 
-    settings = _settings(options)
+    settings = settings_of(options)
     if options.policy is not None and options.policy not in settings.policies:
         close = suggest(options.policy, settings.policies)
         hint = f" (did you mean {close!r}?)" if close else ""
@@ -198,7 +183,7 @@ def _create_key(options: argparse.Namespace) -> int:
     new = NewKey(name, options.team, options.workflow, Role(options.role), options.policy)
     registry = _registry(settings)
     try:
-        record, key = registry.create(new, _now_ms())
+        record, key = registry.create(new, now_ms())
     except KeyRegistryError as error:
         raise CommandError(f"--{error}") from error
     finally:
@@ -213,7 +198,7 @@ def _create_key(options: argparse.Namespace) -> int:
 def _list_keys(options: argparse.Namespace) -> int:
     from gateway.cli_text import keys_text
 
-    registry = _registry(_settings(options))
+    registry = _registry(settings_of(options))
     records = registry.list()
     registry.close()
     print(
@@ -223,8 +208,8 @@ def _list_keys(options: argparse.Namespace) -> int:
 
 
 def _revoke_key(options: argparse.Namespace) -> int:
-    registry = _registry(_settings(options))
-    record = registry.revoke(options.key_id, _now_ms())
+    registry = _registry(settings_of(options))
+    record = registry.revoke(options.key_id, now_ms())
     registry.close()
     if record is None:
         print(f"weir: no key {options.key_id!r}; `weir keys list` shows them", file=sys.stderr)
@@ -233,30 +218,11 @@ def _revoke_key(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-def _ask_gateway(settings: "Settings", *path: str) -> tuple[bool, Mapping[str, Any] | None]:
-    """Whether a gateway runs on these settings' data directory, and its answer."""
-    from gateway.admin_client import AdminClientError, ask, running_gateway
-    from gateway.auth import AuthError, load_secret
-
-    try:
-        gateway = running_gateway(settings.data_dir)
-        if gateway is None:
-            return False, None
-        secret = load_secret(settings.data_dir, settings.env)
-        return True, ask(gateway, secret.admin_key, *path)
-    except (AdminClientError, AuthError) as error:
-        raise CommandError(str(error)) from error
-
-
 def _explain(options: argparse.Namespace) -> int:
     from gateway.cli_text import explain_text
 
-    settings = _settings(options)
-    runs, found = _ask_gateway(settings, "requests", options.request_id)
+    settings = settings_of(options)
+    runs, found = ask_gateway(settings, "requests", options.request_id)
     if not runs:
         found = _offline_request(settings, options.request_id)
     if found is None:
@@ -267,8 +233,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    runs, answer = _ask_gateway(settings, "audit")
+    settings = settings_of(options)
+    runs, answer = ask_gateway(settings, "audit")
     if runs and answer is None:
         raise CommandError("the running gateway has no audit; it is of another version")
     report = _offline_audit(settings) if answer is None else _report(answer)
@@ -291,27 +257,13 @@ def _report(answer: Mapping[str, Any]) -> "AuditReport":
 def _offline_audit(settings: "Settings") -> "AuditReport":
     from gateway.app import offline_audit
 
-    return _with_books(lambda: offline_audit(settings))
+    return with_books(lambda: offline_audit(settings))
 
 
 def _offline_request(settings: "Settings", request_id: str) -> Mapping[str, Any] | None:
     from gateway.app import offline_request
 
-    return _with_books(lambda: offline_request(settings, request_id))
-
-
-def _with_books(read: Callable[[], T]) -> T:
-    """Read the files of a gateway that is down; CommandError where they cannot be."""
-    from sqlite3 import Error as SqliteError
-
-    from budgets.ledger import LedgerError
-    from gateway.data_dir import DataDirError
-    from telemetry.warehouse import WarehouseError
-
-    try:
-        return read()
-    except (DataDirError, LedgerError, WarehouseError, SqliteError, OSError) as error:
-        raise CommandError(f"no gateway runs, and its files cannot be read: {error}") from error
+    return with_books(lambda: offline_request(settings, request_id))
 
 
 def _import_prices(options: argparse.Namespace) -> int:

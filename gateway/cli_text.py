@@ -5,12 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from budgets.burndown import MIN_REQUESTS, MIN_SPAN_S, Outlook
 from budgets.money import format_usd
 from budgets.price_card import CardModel
 from budgets.usage import TOKEN_CLASSES
 from gateway.key_registry import KeyRecord
 
 Row = Mapping[str, Any]
+_SOURCES = {"config": "file", "api": "API"}
+_OUTLOOKS = {
+    Outlook.NOT_ENOUGH_HISTORY: f"not enough history: {MIN_REQUESTS} requests that cost something "
+    f"over {MIN_SPAN_S // 60} minutes are needed",
+    Outlook.SPENT: "spent",
+    Outlook.LASTS: "lasts at this rate",
+}
 
 
 def explain_text(row: Row) -> str:
@@ -166,6 +174,62 @@ def keys_text(records: Sequence[KeyRecord]) -> str:
     ]
     header = ("ID", "NAME", "TEAM", "WORKFLOW", "ROLE", "POLICY", "CREATED", "REVOKED")
     return table(header, rows) if rows else "no keys; make one with `weir keys create`"
+
+
+def budgets_text(rows: Sequence[Row]) -> str:
+    """Every budget with its scopes; one that was set over the API is marked."""
+    cells = [
+        (
+            row["name"],
+            row["scope"],
+            _usd(row["limit_nano"]),
+            _usd(row["posted_nano"]),
+            _usd(row["held_nano"]),
+            _usd(row["left_nano"]),
+            _moment(row["resets_at_s"]) or "-",
+            _source(row),
+        )
+        for row in rows
+    ]
+    header = ("NAME", "SCOPE", "LIMIT", "SPENT", "HELD", "LEFT", "RESETS", "FROM")
+    return table(header, cells) if cells else "no budget has a scope that spent yet"
+
+
+def _source(row: Row) -> str:
+    return "API, in place of the file's" if row["replaces_config"] else _SOURCES[row["source"]]
+
+
+def _moment(moment_s: int | None) -> str:
+    return "" if moment_s is None else f"{_time(moment_s * 1_000)[:16]} UTC"
+
+
+def budget_text(name: str, rows: Sequence[Row]) -> str:
+    """One budget, scope by scope, with the rate, what it rests on and where it leads."""
+    blocks = [_fields(str(row["scope"]), _budget_lines(row)) for row in rows]
+    return "\n\n".join(blocks) if blocks else f"{name}: nothing was spent in this window"
+
+
+def _budget_lines(row: Row) -> Iterator[tuple[str, object]]:
+    yield "limit", f"{_usd(row['limit_nano'])} ({row['window']}, {row['timezone']})"
+    yield "spent", _usd(row["posted_nano"])
+    yield "held", _usd(row["held_nano"])
+    yield "left", _usd(row["left_nano"])
+    yield "resets", _moment(row["resets_at_s"])
+    yield "from", _source(row)
+    burndown, sample = row["burndown"], row["sample"]
+    if burndown["nano_per_hour"] is not None:
+        yield (
+            "rate",
+            f"{_usd(burndown['nano_per_hour'])}/hour, {_usd(burndown['nano_per_day'])}/day",
+        )
+    yield "sample", f"{sample['requests']} requests in {sample['span_s'] / 3_600:.1f} hours"
+    yield "forecast", _forecast(burndown)
+
+
+def _forecast(burndown: Row) -> str:
+    if burndown["outlook"] == Outlook.RUNS_OUT:
+        return f"runs out at {_moment(burndown['runs_out_at_s'])} if spending goes on like this"
+    return _OUTLOOKS[burndown["outlook"]]
 
 
 def price_text(model: CardModel) -> str:

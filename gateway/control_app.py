@@ -31,7 +31,7 @@ def build_control_app(services: ControlServices) -> FastAPI:
         dashboard_router(
             DashboardServices(
                 run_query=services.run_query,
-                budgets=services.budgets,
+                budgets=services.budgets.rows,
                 check_admin=services.is_admin,
                 freshness=services.freshness,
                 base_url=services.base_url,

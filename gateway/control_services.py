@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.auth import Role
+from gateway.budget_board import BudgetBoard
 from gateway.key_registry import KeyRegistry
 
 JsonObject = Mapping[str, Any]
@@ -22,7 +23,7 @@ class ControlServices:
     run_query: Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
     find_request: Callable[[str], Awaitable[JsonObject | None]]
     audit: Callable[[], Awaitable[JsonObject]]
-    budgets: Callable[[], Awaitable[list[dict[str, Any]]]]
+    budgets: BudgetBoard
     status: Callable[[], dict[str, Any]]
     now_ms: Callable[[], int]
 

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 
 from gateway.auth import AuthError, load_secret
+from gateway.budget_registry import BudgetRegistryError
 from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
 from gateway.key_registry import KeyRegistryError
@@ -27,6 +28,7 @@ KEEP_ALIVE_S = 75
 STARTUP_ERRORS = (
     AuthError,
     DataDirError,
+    BudgetRegistryError,
     KeyRegistryError,
     ProviderBuildError,
     WarehouseError,

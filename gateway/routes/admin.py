@@ -4,7 +4,7 @@
 answers stands elsewhere. Errors have the shape of the data plane's.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from gateway.auth import Principal, Role
 from gateway.errors import ApiError, bad_request, unauthorized
 from gateway.key_registry import KeyRecord, KeyRegistry, KeyRegistryError, NewKey
+from gateway.routes.admin_budgets import BudgetAdmin, add_budget_routes
 
 JsonObject = Mapping[str, Any]
 
@@ -26,15 +27,15 @@ class AdminServices:
     """What the routes ask of the gateway.
 
     `policies` are the names a key may be bound to. `find_request` gives the row of one request,
-    `audit` the comparison of ledger and telemetry, `budgets` each budget with its accounts and
-    `status` the gateway's own condition; all as JSON objects.
+    `audit` the comparison of ledger and telemetry and `status` the gateway's own condition, all as
+    JSON objects; `budgets` shows and changes budgets.
     """
 
     registry: KeyRegistry
     policies: frozenset[str]
     find_request: Callable[[str], Awaitable[JsonObject | None]]
     audit: Callable[[], Awaitable[JsonObject]]
-    budgets: Callable[[], Awaitable[Sequence[JsonObject]]]
+    budgets: BudgetAdmin
     status: Callable[[], JsonObject]
     now_ms: Callable[[], int]
 
@@ -108,6 +109,7 @@ def admin_router(services: AdminServices) -> APIRouter:
         dependencies=[Depends(admin_only)],
     )
     _add_reading_routes(router, services)
+    add_budget_routes(router, services.budgets, services.registry)
     _add_key_routes(router, services)
     return router
 
@@ -128,10 +130,6 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
     @router.get("/audit", summary="The ledger against telemetry, to the nano-dollar")
     async def read_audit() -> Response:
         return _json(await services.audit())
-
-    @router.get("/budgets", summary="Each budget with what is posted, held and left")
-    async def read_budgets() -> Response:
-        return _json({"budgets": await services.budgets()})
 
     @router.get("/status", summary="The gateway's condition: providers, collector, version")
     async def read_status() -> Response:

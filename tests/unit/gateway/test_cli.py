@@ -177,3 +177,17 @@ def test_a_command_that_is_none_shows_how(
         main(arguments)
     assert caught.value.code == 2
     assert "usage: weir" in capsys.readouterr().err
+
+
+def test_a_budget_is_set_in_the_files_where_no_gateway_runs(weir: Weir) -> None:
+    """`gateway.cli_budgets.add_budgets` with what it shares in `gateway.cli_context`."""
+    terms = ("--scope", "team:research", "--window", "90m", "--limit-usd", "3")
+    done = weir("budgets", "set", *terms)
+    said = "team:research/90m is in effect when the gateway starts\n"
+    assert (done.returncode, done.stdout) == (0, said)
+    wrong = weir("budgets", "set", *terms[:2], "--window", "moth", "--limit-usd", "3")
+    assert wrong.returncode == 2
+    assert "weir: --window: expected" in wrong.stderr and '(did you mean "month"?)' in wrong.stderr
+    assert weir("budgets", "delete", "team:research/90m").returncode == 0
+    again = weir("budgets", "delete", "team:research/90m")
+    assert (again.returncode, again.stdout) == (1, "")

@@ -29,6 +29,7 @@ NAMES = {
     "savings_by_day",
     "spend_by_day",
     "spend_by_model",
+    "spend_by_scope",
     "spend_by_team",
     "spend_by_workflow",
     "tier_mix",
@@ -89,7 +90,7 @@ def test_the_book_holds_the_questions_the_dashboards_ask() -> None:
 def test_every_question_has_an_answer_before_the_first_event(
     warehouse: Warehouse, name: str
 ) -> None:
-    asked = {**PERIOD, "limit": 10, "request_id": "none"}
+    asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key"}
     query = BOOK.queries[name]
     rows = BOOK.run(warehouse, name, **{key: asked[key] for key in query.parameters})
     assert len(rows) == (1 if name == "totals" else 0)
@@ -122,6 +123,31 @@ def test_spend_is_summed_exactly(
     assert found == sums(counted, key)
     assert len(rows) == len(found)
     assert all(type(row["cost_nano"]) is int for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("org", lambda e: e.org),
+        ("team", lambda e: e.team),
+        ("key", lambda e: e.key_id),
+        ("workflow", lambda e: f"{e.team}/{e.workflow}"),
+        ("run", lambda e: f"{e.team}/{e.run_id}"),
+    ],
+)
+def test_spend_by_scope_names_scopes_as_budgets_do(
+    warehouse: Warehouse,
+    events: list[TelemetryEvent],
+    kind: str,
+    key: Callable[[TelemetryEvent], str],
+) -> None:
+    rows = BOOK.run(warehouse, "spend_by_scope", kind=kind, **PERIOD)
+    found = {row["scope_id"]: (row["requests"], row["cost_nano"]) for row in rows}
+    assert found == sums(answered(events), key)
+    firsts = {row["scope_id"]: row["first_ms"] for row in rows}
+    for name, first_ms in firsts.items():
+        own = [event.admitted_ms for event in answered(events) if key(event) == name]
+        assert first_ms == min(own)
 
 
 def test_totals_add_up_to_the_events(warehouse: Warehouse, events: list[TelemetryEvent]) -> None:

@@ -12,6 +12,8 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from budgets.config import BudgetSection
+from budgets.ledger import LedgerError
 from gateway.auth import Role, derive_secret
 from gateway.key_registry import KeyRegistry, NewKey
 from gateway.routes.admin import AdminServices, admin_router
@@ -24,6 +26,10 @@ ROUTES = [
     ("GET", "/admin/budgets"),
     ("GET", "/admin/status"),
     ("GET", "/admin/keys"),
+    ("PUT", "/admin/budgets"),
+    ("GET", "/admin/budgets/changes"),
+    ("GET", "/admin/budgets/key:a/day"),
+    ("DELETE", "/admin/budgets/key:a/day"),
     ("POST", "/admin/keys"),
     ("DELETE", "/admin/keys/k1"),
 ]
@@ -38,8 +44,27 @@ async def audit() -> dict[str, Any]:
     return {"clean": True}
 
 
-async def budgets() -> list[dict[str, Any]]:
-    return [{"name": "key:*/month", "limit_nano": 1}]
+class Budgets:
+    """One budget, and a note of what was asked."""
+
+    async def rows(self) -> list[dict[str, Any]]:
+        return [{"name": "key:*/month", "limit_nano": 1}]
+
+    async def show(self, name: str) -> list[dict[str, Any]] | None:
+        return await self.rows() if name == "key:*/month" else None
+
+    async def put(self, section: BudgetSection, who: str) -> str:
+        if section.scope == "org":
+            raise LedgerError("the disk is full")
+        assert (section.limit_usd, who) == (1, "admin")
+        return "key:*/month"
+
+    async def remove(self, name: str, who: str) -> bool:
+        assert who == "admin"
+        return name == "workflow:lab/nightly/24h"
+
+    def changes(self) -> list[dict[str, Any]]:
+        return [{"what": "set"}]
 
 
 def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server]) -> None:
@@ -50,7 +75,7 @@ def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server])
         policies=frozenset({"default", "cheap"}),
         find_request=find_request,
         audit=audit,
-        budgets=budgets,
+        budgets=Budgets(),
         status=lambda: {"version": "1"},
         now_ms=lambda: 1_234,
     )
@@ -167,3 +192,27 @@ def test_a_policy_of_the_key_is_kept(client: httpx.Client) -> None:
     made = client.post("/admin/keys", headers=ADMIN, json={**NEW, "policy": "cheap"})
     assert (made.json()["policy"], made.json()["role"]) == ("cheap", Role.DATA)
     assert NewKey("a", "b", "c").role is Role.DATA
+
+
+def test_a_budget_is_set_shown_and_deleted_by_name(client: httpx.Client) -> None:
+    """The routes of `gateway.routes.admin_budgets.add_budget_routes`; names have slashes."""
+    terms = {"scope": "key:*", "window": "month", "limit_usd": "0.000000001"}
+    rows = [{"name": "key:*/month", "limit_nano": 1}]
+    answer = client.put("/admin/budgets", headers=ADMIN, json=terms)
+    assert answer.json() == {"name": "key:*/month", "budgets": rows}
+    assert client.get("/admin/budgets/key:*/month", headers=ADMIN).json()["budgets"] == rows
+    assert client.get("/admin/budgets/changes", headers=ADMIN).json()["changes"] == [
+        {"what": "set"}
+    ]
+    name = "workflow:lab%2Fnightly%2F24h"
+    deleted = client.delete(f"/admin/budgets/{name}", headers=ADMIN)
+    assert deleted.json() == {"name": "workflow:lab/nightly/24h", "deleted": True}
+    for method in ("GET", "DELETE"):
+        unknown = client.request(method, "/admin/budgets/org:*/day", headers=ADMIN)
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "budget_not_found")
+
+
+def test_a_budget_that_cannot_be_stored_is_not_in_effect(client: httpx.Client) -> None:
+    terms = {"scope": "org", "window": "month", "limit_usd": "1"}
+    answer = client.put("/admin/budgets", headers=ADMIN, json=terms)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")

@@ -1,0 +1,199 @@
+"""The budgets in effect: configured ones and those set while the gateway runs.
+
+A change is durable before it counts, and counts for every request admitted after it. The accounts
+of a new budget are opened first with what was spent, and once more when the requests that were
+under way have ended.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from budgets.burndown import Sample, burn_down, lookback_s
+from budgets.config import BudgetSection
+from budgets.ledger import LedgerError
+from budgets.openings import counting_name
+from budgets.port import LedgerBooks, LedgerStore
+from budgets.scopes import Budget, BudgetBook
+from gateway.budget_openings import catch_up, open_accounts
+from gateway.budget_registry import BudgetRegistry, in_effect
+from gateway.budget_report import Accounts, budget_rows
+
+LOG = logging.getLogger("weir.budgets")
+# Between the moment a request learns its budgets and the moment its money is held.
+ADMISSION_S = 10.0
+AGAIN_S = 1.0
+Query = Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
+
+
+class BoardBooks(LedgerBooks, Protocol):
+    """Books that also know every account of a kind."""
+
+    @property
+    def accounts(self) -> Accounts: ...
+
+
+OpenBooks = Callable[[], AbstractContextManager[BoardBooks]]
+
+
+class BudgetBoard:
+    """Shows, sets and deletes budgets; `book` always has those in effect."""
+
+    def __init__(
+        self,
+        book: BudgetBook,
+        registry: BudgetRegistry,
+        ledger: LedgerStore,
+        open_books: OpenBooks,
+        run_query: Query,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._configured = book.budgets
+        self._book = book
+        self._registry = registry
+        self._ledger = ledger
+        self._open_books = open_books
+        self._run_query = run_query
+        self._now_ms = now_ms
+        self._changing = asyncio.Lock()
+        self._follow_up: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Put the budgets into effect while no hold is open; how many accounts were opened."""
+        budgets = in_effect(self._configured, self._registry.budgets())
+        opened = await catch_up(self._ledger, self._open_books, budgets, self._now_ms())
+        self._book.change(budgets)
+        return opened
+
+    async def stop(self) -> None:
+        """Give up on what is unfinished; the next start does it."""
+        if self._follow_up is not None:
+            self._follow_up.cancel()
+            await asyncio.gather(self._follow_up, return_exceptions=True)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Each budget in effect with what is spent, held and left."""
+        return await asyncio.to_thread(self._rows, self._book.budgets, self._stored_names())
+
+    def _stored_names(self) -> set[str]:
+        return {budget.name for budget in self._registry.budgets()}
+
+    def _rows(self, budgets: Iterable[Budget], stored: set[str]) -> list[dict[str, Any]]:
+        with self._open_books() as books:
+            rows = budget_rows(budgets, books.accounts, self._now_ms() // 1_000)
+        return with_sources(rows, self._configured, stored)
+
+    async def show(self, name: str) -> list[dict[str, Any]] | None:
+        """One budget with its burn-down, a row for each scope; None where there is no such one."""
+        budget = next((found for found in self._book.budgets if found.name == name), None)
+        if budget is None:
+            return None
+        everything = await self.rows()
+        rows = [row for row in everything if row["name"] == name]
+        return await with_burndown(budget, rows, self._run_query, self._now_ms())
+
+    async def put(self, section: BudgetSection, who: str) -> str:
+        """Set a budget and put it into effect; its name. Raise LedgerError where that fails."""
+        async with self._changing:
+            new = section.to_budget()
+            stored = [b for b in self._registry.budgets() if b.name != new.name]
+            await self._put_into_effect(
+                in_effect(self._configured, (*stored, new)),
+                lambda: self._registry.put(section, who, self._now_ms()),
+            )
+            return new.name
+
+    async def remove(self, name: str, who: str) -> bool:
+        """Delete a budget that was set; whether there was one."""
+        async with self._changing:
+            stored = list(self._registry.budgets())
+            left = [budget for budget in stored if budget.name != name]
+            if len(left) == len(stored):
+                return False
+            await self._put_into_effect(
+                in_effect(self._configured, left),
+                lambda: self._registry.remove(name, who, self._now_ms()),
+            )
+            return True
+
+    async def _put_into_effect(
+        self, budgets: tuple[Budget, ...], store: Callable[[], object]
+    ) -> None:
+        names = {counting_name(budget) for budget in budgets}
+        await open_accounts(self._ledger, self._open_books, budgets, self._now_ms())
+        # A budget that goes misses what is spent from here on, also if it comes back.
+        await self._ledger.note_counting(names & set(await self._ledger.counting()))
+        store()
+        self._book.change(budgets)
+        if self._follow_up is None or self._follow_up.done():
+            self._follow_up = asyncio.create_task(self._count_the_rest())
+
+    async def _count_the_rest(self) -> None:
+        """Count what requests spend that were admitted before a change, when the last has ended."""
+        changed_ms = 0
+        budgets: tuple[Budget, ...] = ()
+        while True:
+            if budgets != self._book.budgets:
+                budgets, changed_ms = self._book.budgets, self._now_ms()
+                await asyncio.sleep(ADMISSION_S)
+            try:
+                async with self._changing:
+                    oldest_ms = await self._ledger.oldest_hold_ms()
+                    ended = oldest_ms is None or oldest_ms > changed_ms
+                    if ended and budgets == self._book.budgets:
+                        now_ms = self._now_ms()
+                        await catch_up(self._ledger, self._open_books, budgets, now_ms)
+                        return
+            except LedgerError as error:
+                LOG.error("new budgets do not count everything yet: %s", error)
+            await asyncio.sleep(AGAIN_S)
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Who changed which budget, the newest first."""
+        return [asdict(change) for change in self._registry.changes()]
+
+
+def with_sources(
+    rows: Iterable[dict[str, Any]], configured: Iterable[Budget], stored: set[str]
+) -> list[dict[str, Any]]:
+    """Rows that say where their budget comes from, and whether it replaces a configured one."""
+    in_file = {budget.name for budget in configured}
+    return [
+        {
+            **row,
+            "left_nano": max(0, row["limit_nano"] - row["posted_nano"] - row["held_nano"]),
+            "source": "api" if row["name"] in stored else "config",
+            "replaces_config": row["name"] in stored and row["name"] in in_file,
+        }
+        for row in rows
+    ]
+
+
+async def with_burndown(
+    budget: Budget, rows: Iterable[dict[str, Any]], run_query: Query, now_ms: int
+) -> list[dict[str, Any]]:
+    """Rows of one budget with the rate of its scopes, the sample behind it and the forecast."""
+    since_ms = now_ms - lookback_s(budget.window) * 1_000
+    spent: Mapping[str, dict[str, Any]] = {
+        row["scope_id"]: row
+        for row in await run_query(
+            "spend_by_scope", {"kind": budget.kind.value, "from_ms": since_ms, "to_ms": now_ms + 1}
+        )
+    }
+    return [_burning(budget, row, spent, now_ms) for row in rows]
+
+
+def _burning(
+    budget: Budget, row: dict[str, Any], spent: Mapping[str, dict[str, Any]], now_ms: int
+) -> dict[str, Any]:
+    found = spent.get(str(row["scope"]).partition(":")[2])
+    sample = Sample(0, 0, 0)
+    if found is not None:
+        span_s = (now_ms - int(found["first_ms"])) // 1_000
+        sample = Sample(int(found["requests"]), int(found["cost_nano"]), span_s)
+    left_nano, resets_at_s = int(row["left_nano"]), row["resets_at_s"]
+    forecast = burn_down(budget, left_nano, sample, now_ms // 1_000, resets_at_s)
+    return {**row, "sample": asdict(sample), "burndown": asdict(forecast)}

@@ -1,0 +1,135 @@
+"""`weir budgets`: list, show, set and delete budgets, of a running gateway or of its files."""
+# ruff: noqa: PLC0415
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.cli_context import (
+    DONE,
+    NO,
+    CommandError,
+    ask_gateway,
+    now_ms,
+    settings_of,
+    with_books,
+)
+
+if TYPE_CHECKING:
+    from gateway.budget_registry import BudgetRegistry
+    from gateway.config import Settings
+
+T = TypeVar("T")
+OFFLINE = "command line"
+
+
+def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
+    """Add the command and its verbs."""
+    budgets = commands.add_parser("budgets", help="list, show, set and delete budgets")
+    verbs = budgets.add_subparsers(required=True, metavar="VERB")
+    listing = verbs.add_parser("list", parents=[files], help="every budget in effect")
+    listing.add_argument("--json", action="store_true", help="the rows as JSON")
+    listing.set_defaults(run=_list)
+    show = verbs.add_parser("show", parents=[files], help="one budget with rate and forecast")
+    show.add_argument("name", metavar="NAME", help="such as key:demo/month")
+    show.add_argument("--json", action="store_true", help="the rows as JSON")
+    show.set_defaults(run=_show)
+    setting = verbs.add_parser("set", parents=[files], help="set a budget, at once")
+    setting.add_argument("--scope", required=True, help="such as key:demo or workflow:*")
+    setting.add_argument("--window", required=True, help="such as month, or 24h for a rolling one")
+    setting.add_argument("--limit-usd", required=True, metavar="USD", help="such as 12.50")
+    setting.add_argument("--timezone", default="UTC", help="where days and months begin")
+    setting.set_defaults(run=_set)
+    delete = verbs.add_parser("delete", parents=[files], help="delete a budget that was set")
+    delete.add_argument("name", metavar="NAME")
+    delete.set_defaults(run=_delete)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from gateway.cli_text import budgets_text
+
+    settings = settings_of(options)
+    runs, answer = ask_gateway(settings, "budgets")
+    rows = _rows_of(answer) if runs else _offline_rows(settings, None)
+    print(json.dumps(rows) if options.json else budgets_text(rows or ()))
+    return DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    from gateway.cli_text import budget_text
+
+    settings = settings_of(options)
+    runs, answer = ask_gateway(settings, "budgets", options.name)
+    rows = _rows_of(answer) if runs else _offline_rows(settings, options.name)
+    if rows is None:
+        print(f"weir: no budget {options.name!r}; `weir budgets list` names them", file=sys.stderr)
+        return NO
+    print(json.dumps(rows) if options.json else budget_text(options.name, rows))
+    return DONE
+
+
+def _rows_of(answer: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]] | None:
+    return None if answer is None else list(answer["budgets"])
+
+
+def _offline_rows(settings: "Settings", name: str | None) -> Sequence[Mapping[str, Any]] | None:
+    from gateway.app import offline_budgets
+
+    return with_books(lambda: offline_budgets(settings, name))
+
+
+def _set(options: argparse.Namespace) -> int:
+    from gateway.budget_registry import BudgetFault, read_budget, terms_of
+
+    settings = settings_of(options)
+    given = {
+        "scope": options.scope,
+        "window": options.window,
+        "limit_usd": options.limit_usd,
+        "timezone": options.timezone,
+    }
+    try:
+        section = read_budget(given)
+    except BudgetFault as error:
+        raise CommandError(f"--{str(error).replace('_', '-', 1)}") from error
+    runs, answer = ask_gateway(settings, "budgets", method="PUT", body=terms_of(section))
+    if runs and answer is None:
+        raise CommandError("the running gateway cannot set budgets; it is of another version")
+    if not runs:
+        _with_registry(settings, lambda registry: registry.put(section, OFFLINE, now_ms()))
+    when = "in effect" if runs else "in effect when the gateway starts"
+    print(f"{section.to_budget().name} is {when}")
+    return DONE
+
+
+def _delete(options: argparse.Namespace) -> int:
+    settings = settings_of(options)
+    runs, answer = ask_gateway(settings, "budgets", options.name, method="DELETE")
+    if runs:
+        deleted = answer is not None
+    else:
+        deleted = _with_registry(
+            settings, lambda registry: registry.remove(options.name, OFFLINE, now_ms())
+        )
+    if not deleted:
+        print(f"weir: no budget {options.name!r} was set; `weir budgets list`", file=sys.stderr)
+        return NO
+    print(f"{options.name} is deleted")
+    return DONE
+
+
+def _with_registry(settings: "Settings", change: Callable[["BudgetRegistry"], T]) -> T:
+    """Change the files of a gateway that is down; CommandError where they cannot be."""
+    from contextlib import closing
+
+    from gateway.budget_registry import BudgetRegistry, BudgetRegistryError
+    from gateway.data_dir import DataDir, DataDirError
+
+    try:
+        data = DataDir(settings.data_dir)
+        with data.owned(), closing(BudgetRegistry(data.keys)) as registry:
+            return change(registry)
+    except (BudgetRegistryError, DataDirError) as error:
+        raise CommandError(str(error)) from error

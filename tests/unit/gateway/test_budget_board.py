@@ -1,0 +1,83 @@
+"""The board of budgets over a real ledger and a real registry."""
+
+import asyncio
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from budgets.ledger import Account
+from budgets.openings import counting_name
+from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_books import SqliteBooks, open_books
+from gateway import budget_board
+from gateway.budget_board import BudgetBoard, with_burndown, with_sources
+from gateway.budget_registry import BudgetRegistry, read_budget
+from gateway.budget_report import budget_rows
+from tests.unit.gateway.desks import SHAPER, run
+
+NOW_MS = 1_793_491_200_000
+DAY = Budget(ScopeKind.KEY, "a", Window.DAY, 100)
+TERMS = {"scope": "key:a", "window": "day", "limit_usd": "1"}
+
+
+def accounts(_: ScopeKind, __: AnyWindow, ___: Collection[int]) -> Mapping[str, Account]:
+    return {"a": Account(30, 20)}
+
+
+async def no_query(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    assert (name, params["kind"]) == ("spend_by_scope", "key")
+    return [{"scope_id": "a", "requests": 6, "cost_nano": 24, "first_ms": NOW_MS - 7_200_000}]
+
+
+def test_a_row_says_where_its_budget_comes_from_and_what_is_left() -> None:
+    rows = budget_rows([DAY], accounts, NOW_MS // 1_000)
+    [from_file] = with_sources(rows, [DAY], set())
+    assert (from_file["source"], from_file["left_nano"]) == ("config", 50)
+    [in_place] = with_sources(rows, [DAY], {DAY.name})
+    assert (in_place["source"], in_place["replaces_config"]) == ("api", True)
+    [of_its_own] = with_sources(rows, [], {DAY.name})
+    assert (of_its_own["source"], of_its_own["replaces_config"]) == ("api", False)
+
+
+def test_a_burn_down_rests_on_what_the_warehouse_says_of_the_scope() -> None:
+    rows = with_sources(budget_rows([DAY], accounts, NOW_MS // 1_000), [DAY], set())
+    [row] = run(with_burndown(DAY, rows, no_query, NOW_MS))
+    assert row["sample"] == {"requests": 6, "spent_nano": 24, "span_s": 7_200}
+    # 12 nano-USD an hour leave 50 for a little more than four hours.
+    assert row["burndown"]["nano_per_hour"] == 12
+    assert row["burndown"]["runs_out_at_s"] == NOW_MS // 1_000 + 50 * 300
+
+
+def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(budget_board, "ADMISSION_S", 0.0)
+
+    @contextmanager
+    def books() -> Iterator[SqliteBooks]:
+        with open_books(tmp_path / "ledger.sqlite3") as opened:
+            yield opened
+
+    async def story() -> None:
+        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", SHAPER)
+        registry = BudgetRegistry(tmp_path / "keys.sqlite3")
+        book = BudgetBook([DAY])
+        board = BudgetBoard(book, registry, ledger, books, no_query, lambda: NOW_MS)
+        await board.start()
+        section = read_budget({**TERMS, "timezone": "Asia/Tokyo"})
+        assert await board.put(section, "k1") == DAY.name
+        assert book.budgets == (section.to_budget(),)
+        assert set(await ledger.counting()) == set()
+        while counting_name(section.to_budget()) not in await ledger.counting():
+            await asyncio.sleep(0)
+        assert await board.remove(DAY.name, "k2")
+        assert book.budgets == (DAY,)
+        assert not await board.remove(DAY.name, "k2")
+        assert [change["who"] for change in board.changes()] == ["k2", "k1"]
+        await board.stop()
+        registry.close()
+        ledger.close()
+
+    run(story())
