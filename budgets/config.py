@@ -8,13 +8,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from budgets.money import nano_from_usd, pico_rate_from_usd_per_million
+from budgets.money import MoneyError, nano_from_usd, parse_usd, pico_rate_from_usd_per_million
 from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
 from budgets.rolling import read_rolling
 from budgets.scopes import AnyWindow, Budget, ScopeKind, Window
@@ -153,6 +154,22 @@ def _window(value: object) -> object:
     return value
 
 
+MAX_ALERTS = 10
+
+
+def _permille(value: object) -> int:
+    try:
+        share = parse_usd(value) if isinstance(value, str | int | Decimal) else Decimal(-1)
+    except MoneyError:
+        share = Decimal(-1)
+    if not 0 < share <= 1 or share * 1_000 % 1:
+        raise ValueError(
+            f"expected a share of the limit such as 0.8, from 0.001 to 1 in three decimals, "
+            f"got {str(value)[:40]!r}"
+        )
+    return int(share * 1_000)
+
+
 class BudgetSection(Section):
     """A limit on what one party may spend in a window of time."""
 
@@ -160,6 +177,9 @@ class BudgetSection(Section):
     window: Annotated[AnyWindow, BeforeValidator(_window)]
     limit_usd: Annotated[int, BeforeValidator(nano_from_usd)]
     timezone: str = "UTC"
+    alert_at: Annotated[
+        tuple[Annotated[int, BeforeValidator(_permille)], ...], Field(max_length=MAX_ALERTS)
+    ] = ()
 
     @field_validator("scope")
     @classmethod
@@ -184,6 +204,13 @@ class BudgetSection(Section):
         return value
 
     def to_budget(self) -> Budget:
-        """The budget the ledger keeps; `limit_usd` has become nano-USD."""
+        """The budget the ledger keeps; shares have become thousandths and dollars nano-USD."""
         kind, _, scope_id = self.scope.partition(":")
-        return Budget(ScopeKind(kind), scope_id or "*", self.window, self.limit_usd, self.timezone)
+        return Budget(
+            ScopeKind(kind),
+            scope_id or "*",
+            self.window,
+            self.limit_usd,
+            self.timezone,
+            tuple(sorted(set(self.alert_at))),
+        )

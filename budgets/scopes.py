@@ -60,13 +60,17 @@ class Scopes:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit for one scope, or for each scope of a kind where `scope_id` is `*`."""
+    """A limit for one scope, or for each scope of a kind where `scope_id` is `*`.
+
+    At each of `alert_permille` thousandths of the limit somebody is told.
+    """
 
     kind: ScopeKind
     scope_id: str
     window: AnyWindow
     limit_nano: int
     timezone: str = "UTC"
+    alert_permille: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:

@@ -19,6 +19,8 @@ from budgets.ledger import LedgerError
 from budgets.port import EventShaper
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
+from gateway.alert_store import AlertStore
+from gateway.alerts import AlertWatch, Receiver
 from gateway.auth import load_secret
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
@@ -146,6 +148,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         for provider in providers.values():
             await provider.start()
             stack.push_async_callback(provider.stop)
+        _watch_budgets(settings, data, stack)
         sweeper = asyncio.get_running_loop().create_task(_sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
@@ -188,6 +191,25 @@ async def _budget_board(
         LOG.warning("%d accounts of new budgets begin with what was spent before", opened)
     stack.push_async_callback(board.stop)
     return board
+
+
+def _watch_budgets(settings: Settings, data: DataDir, stack: AsyncExitStack) -> None:
+    """Tell when budgets reach their thresholds, for as long as the gateway lives."""
+    alerts = settings.alerts
+    receiver = None
+    if alerts.webhook_url_env is not None:
+        url = settings.env[alerts.webhook_url_env]
+        receiver = Receiver(url, alerts.timeout_s, alerts.attempts)
+    store = AlertStore(data.keys)
+    stack.callback(store.close)
+    watch = AlertWatch(settings.budgets, lambda: open_books(data.ledger), store, receiver, now_ms)
+    task = asyncio.get_running_loop().create_task(watch.run())
+
+    async def stop() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
 
 
 async def _sweep(ledger: SqliteLedger) -> None:

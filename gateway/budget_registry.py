@@ -96,6 +96,7 @@ def terms_of(section: BudgetSection) -> dict[str, Any]:
         "window": section.window.value,
         "limit_usd": format_usd(section.limit_usd),
         "timezone": section.timezone,
+        "alert_at": [f"{permille / 1_000:g}" for permille in section.alert_at],
     }
 
 

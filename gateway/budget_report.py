@@ -48,4 +48,5 @@ def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> 
         "held_nano": account.held_nano,
         "overrun_nano": account.overrun_nano,
         "resets_at_s": end_s,
+        "alert_at": [permille / 1_000 for permille in budget.alert_permille],
     }

@@ -41,6 +41,7 @@ def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
     setting.add_argument("--window", required=True, help="such as month, or 24h for a rolling one")
     setting.add_argument("--limit-usd", required=True, metavar="USD", help="such as 12.50")
     setting.add_argument("--timezone", default="UTC", help="where days and months begin")
+    setting.add_argument("--alert-at", metavar="SHARES", help="such as 0.5,0.8,1")
     setting.set_defaults(run=_set)
     delete = verbs.add_parser("delete", parents=[files], help="delete a budget that was set")
     delete.add_argument("name", metavar="NAME")
@@ -89,6 +90,7 @@ def _set(options: argparse.Namespace) -> int:
         "window": options.window,
         "limit_usd": options.limit_usd,
         "timezone": options.timezone,
+        "alert_at": [share for share in (options.alert_at or "").split(",") if share],
     }
     try:
         section = read_budget(given)

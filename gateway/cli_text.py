@@ -215,6 +215,7 @@ def _budget_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "held", _usd(row["held_nano"])
     yield "left", _usd(row["left_nano"])
     yield "resets", _moment(row["resets_at_s"])
+    yield "alerts at", ", ".join(f"{share:.1%}" for share in row["alert_at"])
     yield "from", _source(row)
     burndown, sample = row["burndown"], row["sample"]
     if burndown["nano_per_hour"] is not None:

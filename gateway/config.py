@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -49,6 +50,7 @@ DEFAULT_CONFIG = "config.toml"
 CONFIG_ENV = "WEIR_CONFIG"
 HOST_ENV = "WEIR_HOST"
 PORT_ENV = "WEIR_PORT"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 DATA_DIR_ENV = "WEIR_DATA_DIR"
 
 
@@ -69,6 +71,14 @@ class ServerSection(Section):
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 5
 
 
+class AlertsSection(Section):
+    """`[alerts]`: where it is told that a budget reached one of its thresholds."""
+
+    webhook_url_env: Annotated[str, StringConstraints(pattern=ENV_NAME)] | None = None
+    timeout_s: Annotated[int, Field(ge=1, le=60)] = 10
+    attempts: Annotated[int, Field(ge=1, le=100)] = 10
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The whole configuration, checked and ready for use.
@@ -86,6 +96,7 @@ class Settings:
     budgets: BudgetBook
     prices: PriceCard
     telemetry: TelemetrySection
+    alerts: AlertsSection
     off: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
 
@@ -96,6 +107,7 @@ class _Sections:
 
     server: ServerSection | None
     telemetry: TelemetrySection | None
+    alerts: AlertsSection | None
     providers: Mapping[str, ProviderSection]
     models: Mapping[str, ModelSection]
     pricing: Mapping[str, ModelPricing]
@@ -106,13 +118,23 @@ class _Sections:
 
 _SERVER: Shape[ServerSection] = Shape(ServerSection)
 _TELEMETRY: Shape[TelemetrySection] = Shape(TelemetrySection)
+_ALERTS: Shape[AlertsSection] = Shape(AlertsSection)
 _PROVIDER: Shape[ProviderSection] = Shape(ProviderSection)
 _PRICING: Shape[ModelPricing] = Shape(ModelPricing)
 _MODEL: Shape[ModelSection] = Shape(ModelSection, also=ModelPricing)
 _TIER: Shape[TierSection] = Shape(TierSection)
 _POLICY: Shape[PolicySection] = Shape(PolicySection)
 _BUDGET: Shape[BudgetSection] = Shape(BudgetSection)
-_TOP_LEVEL = ("server", "providers", "models", "tiers", "policies", "budgets", "telemetry")
+_TOP_LEVEL = (
+    "server",
+    "providers",
+    "models",
+    "tiers",
+    "policies",
+    "budgets",
+    "telemetry",
+    "alerts",
+)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -131,12 +153,13 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     sections = _read_sections(text, faults)
     server = _with_environment(sections.server, env, faults)
     check_references(_named(text, sections), faults)
+    _check_webhook(sections.alerts, env, faults)
     off = _providers_left_out(sections, env, faults)
     models = {n: m for n, m in sections.models.items() if m.provider not in off}
     tiers = _connected_tiers(text, sections, off, faults)
     prices = _read_prices(sections, models, faults)
     faults.raise_if_any()
-    if server is None or sections.telemetry is None:
+    if server is None or sections.telemetry is None or sections.alerts is None:
         raise AssertionError("a section is missing without a fault")
     catalog, policies = _wire_routing(text, sections, models, tiers)
     return Settings(
@@ -149,6 +172,7 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
         budgets=BudgetBook(budget.to_budget() for budget in sections.budgets.values()),
         prices=prices,
         telemetry=sections.telemetry,
+        alerts=sections.alerts,
         off=off,
         env=env,
     )
@@ -164,6 +188,7 @@ def _read_sections(text: ConfigText, faults: FaultList) -> _Sections:
     return _Sections(
         server=read_section(faults, ("server",), values.get("server", {}), _SERVER),
         telemetry=read_section(faults, ("telemetry",), values.get("telemetry", {}), _TELEMETRY),
+        alerts=read_section(faults, ("alerts",), values.get("alerts", {}), _ALERTS),
         providers=read_tables(faults, ("providers",), values.get("providers", {}), _PROVIDER),
         models=read_tables(faults, ("models",), models, _MODEL),
         pricing=read_tables(faults, ("models",), prices, _PRICING),
@@ -237,6 +262,24 @@ def _providers_left_out(
                 "`optional = true` to do without this provider",
             )
     return off
+
+
+def _check_webhook(alerts: AlertsSection | None, env: Mapping[str, str], faults: FaultList) -> None:
+    """The URL may hold a secret, so a fault does not show it."""
+    if alerts is None or alerts.webhook_url_env is None:
+        return
+    variable = alerts.webhook_url_env
+    if not _is_web_address(env.get(variable, "")):
+        message = f"the environment variable {variable} must hold an http or https URL"
+        faults.add(("alerts", "webhook_url_env"), message)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False
 
 
 def _connected_tiers(

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
 from gateway.cli import _parser
-from gateway.config import ServerSection
+from gateway.config import AlertsSection, ServerSection
 from gateway.providers.config import (
     LocalModelSection,
     OpenAIHttpSection,
@@ -36,6 +36,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     MatchSection: "configuration.md",
     BudgetSection: "configuration.md",
     TelemetrySection: "configuration.md",
+    AlertsSection: "configuration.md",
     PriceSection: "prices.md",
     DatedPrice: "prices.md",
 }

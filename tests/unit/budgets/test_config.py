@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
 from budgets.prices import cost
+from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, ScopeKind, Window
 from budgets.usage import TokenUsage
 
@@ -178,3 +179,23 @@ def test_a_model_takes_its_price_from_one_place() -> None:
     assert "exactly one" in fault_of(DatedPrice, {"valid_from": "2026-12-01"})
     twice = [{"valid_from": "2026-12-01", "price": RATES}] * 2
     assert "same valid_from" in fault_of(ModelPricing, {"prices": twice})
+
+
+def test_a_length_of_time_is_a_rolling_window() -> None:
+    values = {"scope": "org", "window": "1d", "limit_usd": "2"}
+    budget = BudgetSection.model_validate(values).to_budget()
+    assert (budget.window, budget.name) == (RollingWindow(86_400), "org:*/24h")
+    assert "'7d', got 'fortnight'" in fault_of(BudgetSection, {**values, "window": "fortnight"})
+    assert "366d" in fault_of(BudgetSection, {**values, "window": "400d"})
+
+
+def test_alerts_are_exact_shares_of_the_limit() -> None:
+    text = 'scope = "org"\nwindow = "day"\nlimit_usd = 1\nalert_at = [1, 0.8, 0.001, "0.5", 0.5]'
+    budget = BudgetSection.model_validate(read(text)).to_budget()
+    assert budget.alert_permille == (1, 500, 800, 1_000)
+
+
+@pytest.mark.parametrize("share", [0, -1, "1.001", "0.0005", "80%", "NaN", True, 0.5, None, "1e-9"])
+def test_a_share_that_is_none_is_refused(share: object) -> None:
+    values = {"scope": "org", "window": "day", "limit_usd": "2", "alert_at": [share]}
+    assert "expected a share of the limit such as 0.8" in fault_of(BudgetSection, values)

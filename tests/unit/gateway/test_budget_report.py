@@ -50,7 +50,7 @@ def test_a_scope_with_a_budget_of_its_own_is_shown_with_that_one() -> None:
 
 
 def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
-    budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100)
+    budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100, "UTC", (500, 1_000))
     [row] = budget_rows([budget], lambda *_: {"acme": Account(120, 5, 20)}, NOW_S)
     assert row == {
         "name": "org:acme/day",
@@ -62,6 +62,7 @@ def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
         "held_nano": 5,
         "overrun_nano": 20,
         "resets_at_s": DAY.end_s,
+        "alert_at": [0.5, 1.0],
     }
 
 

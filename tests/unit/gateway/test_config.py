@@ -297,3 +297,16 @@ def test_any_wrong_value_is_a_fault_at_its_line_or_near(pair: tuple[int, str], v
             for fault in error.faults:
                 assert fault.line is None or 1 <= fault.line <= len(lines)
                 assert fault.message
+
+
+@pytest.mark.parametrize("url", ["", "hooks.example.com", "ftp://a/b", "http://", "http://[::1"])
+def test_a_webhook_that_is_no_web_address_is_a_fault_that_does_not_show_it(
+    tmp_path: Path, url: str
+) -> None:
+    text = SMALL + '[alerts]\nwebhook_url_env = "HOOK"\n'
+    [fault] = faults_of(tmp_path, text, {"HOOK": url})
+    assert fault.partition(": ")[2] == (
+        "alerts.webhook_url_env: the environment variable HOOK must hold an http or https URL"
+    )
+    settings = load_settings(write(tmp_path, text), {"HOOK": "https://a.example/hook?token=1"})
+    assert settings.alerts.webhook_url_env == "HOOK"

@@ -1,0 +1,162 @@
+"""Tells when budgets reach their thresholds: a line in the log, and a webhook where there is one.
+
+It looks at the books every few seconds, off the path of requests. An alert is on record before it
+is told, so each crossing is told once. Its delivery is tried again with growing pauses, and given
+up after `attempts`.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from budgets.ledger import LedgerError
+from budgets.money import format_usd
+from budgets.rolling import RollingWindow
+from budgets.scopes import Budget, BudgetBook, window_starts
+from budgets.thresholds import news, reached
+from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
+from gateway.budget_board import OpenBooks
+from gateway.budget_report import budget_rows
+
+LOG = logging.getLogger("weir.alerts")
+LOOK_S = 2.0
+AT_ONCE = 50
+FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where alerts are posted, and how patiently. The URL may hold a secret: it is never logged."""
+
+    url: str
+    timeout_s: float
+    attempts: int
+
+
+def payload_of(alert: Alert) -> dict[str, Any]:
+    """The JSON that a webhook gets; docs/configuration.md describes it."""
+    crossing = alert.crossing
+    moment = datetime.fromtimestamp(crossing.crossed_ms / 1_000, UTC)
+    start = None if crossing.start_s <= 0 else datetime.fromtimestamp(crossing.start_s, UTC)
+    return {
+        "type": "budget.threshold",
+        "alert_id": alert.alert_id,
+        "budget": crossing.budget,
+        "scope": crossing.scope,
+        "threshold": crossing.permille / 1_000,
+        "limit_usd": format_usd(crossing.limit_nano),
+        "spent_usd": format_usd(crossing.spent_nano),
+        "window_start": None if start is None else start.isoformat(),
+        "crossed_at": moment.isoformat(timespec="milliseconds"),
+    }
+
+
+def pause_ms(attempts: int) -> int:
+    """How long to wait after so many attempts: 1, 2, 4, … seconds, five minutes at most."""
+    return int(min(FIRST_PAUSE_MS << min(attempts, 30), LONGEST_PAUSE_MS))
+
+
+class AlertWatch:
+    """Watches the budgets in effect; `run` until it is cancelled."""
+
+    def __init__(
+        self,
+        book: BudgetBook,
+        open_books: OpenBooks,
+        store: AlertStore,
+        receiver: Receiver | None,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._book = book
+        self._open_books = open_books
+        self._store = store
+        self._receiver = receiver
+        self._now_ms = now_ms
+
+    async def run(self) -> None:
+        """Look and deliver, again and again; a failure is logged and the next look tries again."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    await self.look()
+                    await self.deliver(session)
+                except (LedgerError, OSError, sqlite3.Error) as error:
+                    LOG.error("budgets could not be watched: %s", error)
+                await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Note and log every threshold that was crossed since the last look."""
+        watched = [budget for budget in self._book.budgets if budget.alert_permille]
+        if not watched:
+            return
+        now_ms = self._now_ms()
+        rows = await asyncio.to_thread(self._rows, self._book.budgets, now_ms // 1_000)
+        by_name = {budget.name: budget for budget in watched}
+        for row in rows:
+            if row["name"] in by_name:
+                self._tell(by_name[row["name"]], row, now_ms)
+
+    def _rows(self, budgets: Iterable[Budget], now_s: int) -> list[dict[str, Any]]:
+        with self._open_books() as books:
+            return budget_rows(budgets, books.accounts, now_s)
+
+    def _tell(self, budget: Budget, row: dict[str, Any], now_ms: int) -> None:
+        scope, spent_nano = str(row["scope"]), int(row["posted_nano"])
+        rolling = isinstance(budget.window, RollingWindow)
+        starts = window_starts(budget.window, budget.timezone, now_ms // 1_000)
+        start_s = STANDING if rolling else starts[0]
+        told = self._store.told(budget.name, scope, start_s)
+        now_reached = reached(spent_nano, budget.limit_nano, budget.alert_permille)
+        found = news(now_reached, told, rolling=rolling)
+        for permille in found.rearmed:
+            self._store.rearm(budget.name, scope, permille)
+        for permille in found.crossed:
+            crossing = Crossing(
+                budget.name, scope, start_s, permille, budget.limit_nano, spent_nano, now_ms
+            )
+            if self._store.note(crossing, deliver=self._receiver is not None):
+                LOG.warning(
+                    "budget %s: %s has spent $%s, which is %g %% or more of $%s",
+                    budget.name,
+                    scope,
+                    format_usd(spent_nano),
+                    permille / 10,
+                    format_usd(budget.limit_nano),
+                )
+
+    async def deliver(self, session: aiohttp.ClientSession) -> None:
+        """Post what is due, one after the other."""
+        if self._receiver is None:
+            return
+        for alert in self._store.due(self._now_ms(), AT_ONCE):
+            failure = await _post(session, self._receiver, alert)
+            if failure is None:
+                self._store.delivered(alert.alert_id)
+                continue
+            attempts = alert.attempts + 1
+            last = attempts >= self._receiver.attempts
+            again_ms = None if last else self._now_ms() + pause_ms(alert.attempts)
+            self._store.failed(alert.alert_id, again_ms)
+            told = "given up" if last else "tried again later"
+            LOG.warning("alert %d was not delivered, and is %s: %s", alert.alert_id, told, failure)
+
+
+async def _post(session: aiohttp.ClientSession, receiver: Receiver, alert: Alert) -> str | None:
+    """None where the receiver took it, else why not, without the URL."""
+    try:
+        async with session.post(
+            receiver.url,
+            json=payload_of(alert),
+            headers={"Idempotency-Key": f"weir-alert-{alert.alert_id}"},
+            timeout=aiohttp.ClientTimeout(total=receiver.timeout_s),
+            allow_redirects=False,
+        ) as answer:
+            return None if 200 <= answer.status < 300 else f"status {answer.status}"
+    except (aiohttp.ClientError, TimeoutError) as error:
+        return type(error).__name__
