@@ -2,18 +2,15 @@
 
 It looks at the books every few seconds, off the path of requests. An alert is on record before it
 is told, so each crossing is told once. Its delivery is tried again with growing pauses, and given
-up after `attempts`.
+up after the webhook's `attempts`.
 """
 
 import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-
-import aiohttp
 
 from budgets.ledger import LedgerError
 from budgets.money import format_usd
@@ -23,20 +20,12 @@ from budgets.thresholds import news, reached
 from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
 from gateway.budget_board import OpenBooks
 from gateway.budget_report import budget_rows
+from gateway.webhook import Webhook
 
 LOG = logging.getLogger("weir.alerts")
 LOOK_S = 2.0
 AT_ONCE = 50
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 300_000
-
-
-@dataclass(frozen=True, slots=True)
-class Receiver:
-    """Where alerts are posted, and how patiently. The URL may hold a secret: it is never logged."""
-
-    url: str
-    timeout_s: float
-    attempts: int
 
 
 def payload_of(alert: Alert) -> dict[str, Any]:
@@ -70,25 +59,24 @@ class AlertWatch:
         book: BudgetBook,
         open_books: OpenBooks,
         store: AlertStore,
-        receiver: Receiver | None,
+        webhook: Webhook | None,
         now_ms: Callable[[], int],
     ) -> None:
         self._book = book
         self._open_books = open_books
         self._store = store
-        self._receiver = receiver
+        self._webhook = webhook
         self._now_ms = now_ms
 
     async def run(self) -> None:
         """Look and deliver, again and again; a failure is logged and the next look tries again."""
-        async with aiohttp.ClientSession() as session:
-            while True:
-                try:
-                    await self.look()
-                    await self.deliver(session)
-                except (LedgerError, OSError, sqlite3.Error) as error:
-                    LOG.error("budgets could not be watched: %s", error)
-                await asyncio.sleep(LOOK_S)
+        while True:
+            try:
+                await self.look()
+                await self.deliver()
+            except (LedgerError, OSError, sqlite3.Error) as error:
+                LOG.error("budgets could not be watched: %s", error)
+            await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Note and log every threshold that was crossed since the last look."""
@@ -120,7 +108,7 @@ class AlertWatch:
             crossing = Crossing(
                 budget.name, scope, start_s, permille, budget.limit_nano, spent_nano, now_ms
             )
-            if self._store.note(crossing, deliver=self._receiver is not None):
+            if self._store.note(crossing, deliver=self._webhook is not None):
                 LOG.warning(
                     "budget %s: %s has spent $%s, which is %g %% or more of $%s",
                     budget.name,
@@ -130,33 +118,18 @@ class AlertWatch:
                     format_usd(budget.limit_nano),
                 )
 
-    async def deliver(self, session: aiohttp.ClientSession) -> None:
+    async def deliver(self) -> None:
         """Post what is due, one after the other."""
-        if self._receiver is None:
+        if self._webhook is None:
             return
         for alert in self._store.due(self._now_ms(), AT_ONCE):
-            failure = await _post(session, self._receiver, alert)
+            key = f"weir-alert-{alert.alert_id}"
+            failure = await self._webhook.post(payload_of(alert), key)
             if failure is None:
                 self._store.delivered(alert.alert_id)
                 continue
-            attempts = alert.attempts + 1
-            last = attempts >= self._receiver.attempts
+            last = alert.attempts + 1 >= self._webhook.attempts
             again_ms = None if last else self._now_ms() + pause_ms(alert.attempts)
             self._store.failed(alert.alert_id, again_ms)
             told = "given up" if last else "tried again later"
             LOG.warning("alert %d was not delivered, and is %s: %s", alert.alert_id, told, failure)
-
-
-async def _post(session: aiohttp.ClientSession, receiver: Receiver, alert: Alert) -> str | None:
-    """None where the receiver took it, else why not, without the URL."""
-    try:
-        async with session.post(
-            receiver.url,
-            json=payload_of(alert),
-            headers={"Idempotency-Key": f"weir-alert-{alert.alert_id}"},
-            timeout=aiohttp.ClientTimeout(total=receiver.timeout_s),
-            allow_redirects=False,
-        ) as answer:
-            return None if 200 <= answer.status < 300 else f"status {answer.status}"
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return type(error).__name__

@@ -20,7 +20,7 @@ from budgets.port import EventShaper
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.alert_store import AlertStore
-from gateway.alerts import AlertWatch, Receiver
+from gateway.alerts import AlertWatch
 from gateway.auth import load_secret
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
@@ -40,6 +40,7 @@ from gateway.providers.port import Provider, Timeouts
 from gateway.routes.data_plane import DataPlane
 from gateway.serving import base_url, run_server
 from gateway.tokenizer import Tokenizer
+from gateway.webhook import Receiver, Webhook
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
 from telemetry.event import assumed_event, correction_event
@@ -196,13 +197,14 @@ async def _budget_board(
 def _watch_budgets(settings: Settings, data: DataDir, stack: AsyncExitStack) -> None:
     """Tell when budgets reach their thresholds, for as long as the gateway lives."""
     alerts = settings.alerts
-    receiver = None
+    webhook = None
     if alerts.webhook_url_env is not None:
         url = settings.env[alerts.webhook_url_env]
-        receiver = Receiver(url, alerts.timeout_s, alerts.attempts)
+        webhook = Webhook(Receiver(url, alerts.timeout_s, alerts.attempts))
+        stack.push_async_callback(webhook.close)
     store = AlertStore(data.keys)
     stack.callback(store.close)
-    watch = AlertWatch(settings.budgets, lambda: open_books(data.ledger), store, receiver, now_ms)
+    watch = AlertWatch(settings.budgets, lambda: open_books(data.ledger), store, webhook, now_ms)
     task = asyncio.get_running_loop().create_task(watch.run())
 
     async def stop() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -16,7 +15,8 @@ from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
-from gateway.alerts import AlertWatch, Receiver, pause_ms
+from gateway.alerts import AlertWatch, pause_ms
+from gateway.webhook import Receiver, Webhook
 from tests.unit.gateway.desks import run
 
 NOON_MS = 1_793_534_400_000
@@ -75,16 +75,17 @@ def watching(
     path: Path, books: Books, clock: Clock, url: str | None, budget: Budget = DAY, attempts: int = 5
 ) -> tuple[AlertWatch, AlertStore]:
     store = AlertStore(path / "keys.sqlite3")
-    receiver = None if url is None else Receiver(url, 5, attempts)
+    webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
-    watch = AlertWatch(book, lambda: nullcontext(books), store, receiver, clock)  # type: ignore[arg-type, return-value]
+    watch = AlertWatch(book, lambda: nullcontext(books), store, webhook, clock)  # type: ignore[arg-type, return-value]
     return watch, store
 
 
 async def look_and_deliver(watch: AlertWatch) -> None:
-    async with aiohttp.ClientSession() as session:
-        await watch.look()
-        await watch.deliver(session)
+    await watch.look()
+    await watch.deliver()
+    if watch._webhook is not None:
+        await watch._webhook.close()
 
 
 def test_each_crossing_is_told_once_in_a_window_and_across_restarts(
