@@ -54,11 +54,26 @@ def openings(budget: Budget, spent: Iterable[PartySpend], now_s: int) -> Mapping
     return missed
 
 
-def counting_name(budget: Budget) -> str:
-    """What a ledger remembers a budget by, once nothing is missing: whatever names its accounts."""
-    return f"{budget.name}@{budget.timezone}"
+def counting_names(budgets: Iterable[Budget]) -> Mapping[str, Budget]:
+    """What a ledger remembers each budget by once nothing is missing: whatever names its accounts.
+
+    A `*` budget charges nothing of a scope that has a budget of its own in another time zone, so
+    those scopes are part of its name.
+    """
+    known = list(budgets)
+    names: dict[str, Budget] = {}
+    for budget in known:
+        apart = [
+            other.scope_id
+            for other in known
+            if budget.scope_id == "*" != other.scope_id
+            and (other.kind, other.window) == (budget.kind, budget.window)
+            and other.timezone != budget.timezone
+        ]
+        names[" -".join([f"{budget.name}@{budget.timezone}", *sorted(apart)])] = budget
+    return names
 
 
 def not_counting(budgets: Iterable[Budget], counting: Collection[str]) -> list[Budget]:
     """The budgets that may have missed something."""
-    return [budget for budget in budgets if counting_name(budget) not in counting]
+    return [budget for name, budget in counting_names(budgets).items() if name not in counting]

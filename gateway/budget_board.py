@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from budgets.burndown import Sample, burn_down, lookback_s
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
-from budgets.openings import counting_name
+from budgets.openings import counting_names
 from budgets.port import LedgerBooks, LedgerStore
 from budgets.scopes import Budget, BudgetBook
 from gateway.budget_openings import catch_up, open_accounts
@@ -122,7 +122,7 @@ class BudgetBoard:
     async def _put_into_effect(
         self, budgets: tuple[Budget, ...], store: Callable[[], object]
     ) -> None:
-        names = {counting_name(budget) for budget in budgets}
+        names = set(counting_names(budgets))
         await open_accounts(self._ledger, self._open_books, budgets, self._now_ms())
         # A budget that goes misses what is spent from here on, also if it comes back.
         await self._ledger.note_counting(names & set(await self._ledger.counting()))

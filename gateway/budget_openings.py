@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
-from budgets.openings import bucket_s, counting_name, first_counted_s, not_counting, openings
+from budgets.openings import bucket_s, counting_names, first_counted_s, not_counting, openings
 from budgets.port import LedgerBooks, LedgerStore
 from budgets.scopes import Budget
 
@@ -25,7 +25,7 @@ async def catch_up(
     """
     budgets = list(budgets)
     opened = await open_accounts(ledger, open_books, budgets, now_ms)
-    await ledger.note_counting([counting_name(budget) for budget in budgets])
+    await ledger.note_counting(list(counting_names(budgets)))
     return opened
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from budgets.openings import (
     PartySpend,
     bucket_s,
-    counting_name,
+    counting_names,
     first_counted_s,
     not_counting,
     openings,
@@ -67,5 +67,18 @@ def test_a_budget_counts_again_when_its_window_begins_at_another_moment() -> Non
     utc = Budget(ScopeKind.KEY, "*", Window.DAY, 100)
     nepal = Budget(ScopeKind.KEY, "*", Window.DAY, 100, "Asia/Kathmandu")
     dearer = Budget(ScopeKind.KEY, "*", Window.DAY, 200)
-    counting = {counting_name(utc)}
+    counting = set(counting_names([utc]))
     assert not_counting([utc, nepal, dearer], counting) == [nepal]
+
+
+def test_a_general_budget_counts_again_for_a_scope_that_had_a_day_of_its_own() -> None:
+    general = Budget(ScopeKind.KEY, "*", Window.DAY, 100)
+    alike = Budget(ScopeKind.KEY, "k1", Window.DAY, 5)
+    apart = Budget(ScopeKind.KEY, "k1", Window.DAY, 5, "Asia/Kathmandu")
+    with_alike, with_apart = (set(counting_names([general, own])) for own in (alike, apart))
+    assert not_counting([general], with_alike) == []
+    assert not_counting([general], with_apart) == [general]
+    # What was spent under the other day is what the general one missed.
+    other_day = account_id(ScopeKind.KEY, "k1", Window.DAY, 0)
+    spent = [PartySpend(SCOPES[0], (other_day,), 0, 7)]
+    assert list(openings(general, spent, NOW_S).values()) == [7]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from budgets.ledger import Account
-from budgets.openings import counting_name
+from budgets.openings import counting_names
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import SqliteBooks, open_books
@@ -70,7 +70,8 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         assert await board.put(section, "k1") == DAY.name
         assert book.budgets == (section.to_budget(),)
         assert set(await ledger.counting()) == set()
-        while counting_name(section.to_budget()) not in await ledger.counting():
+        [name] = counting_names([section.to_budget()])
+        while name not in await ledger.counting():
             await asyncio.sleep(0)
         assert await board.remove(DAY.name, "k2")
         assert book.budgets == (DAY,)
