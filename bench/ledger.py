@@ -26,6 +26,10 @@ from budgets.stores.in_sqlite import SqliteLedger
 AT_ONCE = (1, 16, 64)
 PAYLOAD = b"x" * 1_500
 LIMIT_NANO = 10**15
+SCOPES = [
+    Scopes(org="o", team=f"{key % 5}", key=f"{key}", workflow=f"{key % 5}/w", run="")
+    for key in range(50)
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]
     """One whole request; how many seconds it took."""
     started_s = time.perf_counter()
     hold_id = f"{time.time_ns():016x}{number:08x}"
-    hold = await ledger.reserve(Reservation(hold_id, 1_000_000, charged, 1, 60_000))
+    wish = Reservation(hold_id, 1_000_000, charged, 1, 60_000, SCOPES[number % 50])
+    hold = await ledger.reserve(wish)
     if not isinstance(hold, Hold):
         raise SystemExit(f"refused: {hold}")
     hold = await ledger.dispatch(hold, PAYLOAD)
