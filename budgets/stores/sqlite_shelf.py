@@ -158,8 +158,7 @@ class SqliteShelf:
     def add_entry(self, entry: Entry) -> None:
         hold_id = entry.settlement.hold_id
         self._entries[(hold_id, entry.settlement.correction)] = entry
-        if hold_id > self._newest_ended:
-            self._newest_ended = hold_id
+        self._newest_ended = max(self._newest_ended, hold_id)
 
     def add_event(self, event: OutboxEvent) -> None:
         self._events.append(event)
