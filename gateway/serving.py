@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from budgets.ledger import LedgerError
 from gateway.auth import AuthError, load_secret
 from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
@@ -28,6 +29,7 @@ STARTUP_ERRORS = (
     AuthError,
     DataDirError,
     KeyRegistryError,
+    LedgerError,
     ProviderBuildError,
     WarehouseError,
 )

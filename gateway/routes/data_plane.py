@@ -75,5 +75,3 @@ class DataPlane:
 
 async def _send_json(send: Send, status: int, body: Mapping[str, object]) -> None:
     await send_whole(send, status, [JSON], orjson.dumps(body))
-
-
