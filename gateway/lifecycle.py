@@ -30,6 +30,7 @@ from gateway.errors import (
     unauthorized,
 )
 from gateway.identity import OWN_RUN, identify
+from gateway.input_size import exact_size, whole_size
 from gateway.quotes import Quoter
 from gateway.records import begin_event, end_event, stamp
 from gateway.response import (
@@ -93,7 +94,7 @@ class Lifecycle:
         quoter = self._quoter(call, features, headroom)
         route = self._decide(call, features, classification, quoter)
         if isinstance(route, RouteDecision) and self._is_tight(route, quoter):
-            quoter = await self._count_input(call, quoter)
+            quoter = quoter.measured()
             route = self._decide(call, features, classification, quoter)
         if isinstance(route, NoRoute):
             raise await self._turn_away(call, classification, route, no_route(route))
@@ -134,14 +135,15 @@ class Lifecycle:
     # 4 ------------------------------------------------------------------------------------
 
     def _quoter(self, call: Call, features: Features, headroom: int | None) -> Quoter:
-        desk = self._desk
+        desk, chat = self._desk, call.chat
+        has_media = features.images or features.audio or features.files
         return Quoter(
             prices=desk.prices,
-            request=call.chat,
-            features=features,
+            request=chat,
             headroom_nano=headroom,
             now_s=call.now_ms // 1000,
             answer_cap_tokens=desk.limits.answer_cap_tokens,
+            size=exact_size(chat.body) if has_media else whole_size(chat.raw, chat.body),
         )
 
     def _decide(
@@ -174,14 +176,10 @@ class Lifecycle:
         return self._desk.catalog.resolve(call.chat.model)
 
     def _is_tight(self, route: RouteDecision, quoter: Quoter) -> bool:
-        """Whether counting the input could change what fits: its size is but a wide bound."""
+        """Whether measuring the input could change what fits: at a glance it looks larger."""
         if quoter.headroom_nano is None:
             return False
         return route.over_headroom or route.ceiling_nano > quoter.headroom_nano // TIGHT_SHARE
-
-    async def _count_input(self, call: Call, quoter: Quoter) -> Quoter:
-        counted = await self._desk.tokenizer.count_prompt(call.chat.body)
-        return quoter.with_count(counted)
 
     async def _turn_away(
         self,

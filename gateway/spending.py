@@ -101,6 +101,7 @@ class Spender:
                     break
                 continue
             spending.event.first_byte_ms = since_ms(spending.call.started_s)
+            spending.event.upstream_request_id = _request_id_of(reply.headers)
             self._desk.health.answered(card, reply.status, reply.headers)
             if counts_as_failure(reply.status) and place < len(candidates):
                 reply.close()
@@ -165,9 +166,7 @@ class Spender:
         return price
 
     async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
-        counted = spending.quoter.counted_tokens
-        if counted is None:
-            counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
+        counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
         bid = spending.bids[spending.card.name]
         return TokenUsage(
             fresh=min(
@@ -255,6 +254,14 @@ class Spender:
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
             (b"x-weir-run", spending.call.identity.run.encode()),
         ]
+
+
+def _request_id_of(headers: RawHeaders) -> str:
+    """The provider's own name for the request, by which its support finds it."""
+    for name, content in headers:
+        if name == b"x-request-id":
+            return content[:256].decode("latin-1")
+    return ""
 
 
 def _is_event_stream(headers: RawHeaders) -> bool:
