@@ -34,13 +34,13 @@ from gateway.input_size import exact_size, whole_size
 from gateway.quotes import Quoter
 from gateway.records import begin_event, end_event, stamp
 from gateway.response import (
+    Answer,
     ClientGone,
     RawHeaders,
     Receive,
     Scope,
     Send,
     read_body,
-    send_error,
 )
 from gateway.spending import Spender
 from gateway.wire import read_chat_request
@@ -68,22 +68,23 @@ class Lifecycle:
         """Answer one chat completion; every failure becomes one error in OpenAI's shape."""
         request_id = new_request_id()
         own = [(b"x-weir-request-id", request_id.encode())]
+        answer = Answer(send)
         self._under_way += 1
         try:
             if self._under_way > self._desk.limits.concurrent_requests:
                 raise overloaded(self._desk.limits.concurrent_requests)
-            await self._serve(request_id, scope, receive, send)
+            await self._serve(request_id, scope, receive, answer)
         except ApiError as error:
-            await send_error(send, error, own)
+            await answer.fail(error, own)
         except ClientGone:
             return
         except LedgerError as error:
             LOG.error("request %s: %s", request_id, error)
-            await send_error(send, ledger_unavailable(), own)
+            await answer.fail(ledger_unavailable(), own)
         except Exception:
             # A fault of ours must not look like a dropped connection; the log tells what it was.
             LOG.exception("request %s", request_id)
-            await send_error(send, internal_error(request_id), own)
+            await answer.fail(internal_error(request_id), own)
         finally:
             self._under_way -= 1
 
