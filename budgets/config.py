@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -135,6 +135,14 @@ def _is_scope_id(kind: ScopeKind, scope_id: str) -> bool:
         return TEAM_NAME.fullmatch(scope_id) is not None
     team, slash, name = scope_id.partition("/")
     return bool(slash and TEAM_NAME.fullmatch(team) and WORKFLOW_NAME.fullmatch(name))
+
+
+class LedgerSection(Section):
+    """`[ledger]`: where accounts and open holds are kept."""
+
+    store: Literal["sqlite", "redis"] = "sqlite"
+    redis_url_env: Annotated[str, Field(min_length=1)] = "WEIR_REDIS_URL"
+    timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
 
 
 class BudgetSection(Section):

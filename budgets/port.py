@@ -30,6 +30,16 @@ class OutboxRow:
     payload: bytes
 
 
+@value
+class RestoredEntry:
+    """An ending that an event tells of, for a ledger that may have forgotten it."""
+
+    settlement: Settlement
+    accounts: tuple[str, ...]
+    event_id: str
+    ended_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class EventShaper:
     """How the store makes the events that no request is left to make.

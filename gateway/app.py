@@ -4,22 +4,31 @@ open_gateway(settings)           everything of one gateway, opened and closed in
 build_app(gateway)               its ASGI application
 serve(settings)                  the same behind a web server, until a signal
 offline_audit, offline_request   the books without a gateway, for commands while it is down
+rebuild_ledger(settings)         put back what a Redis ledger forgot, while the gateway is down
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from budgets.ledger import LedgerError
-from budgets.port import EventShaper
+from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxRow
+from budgets.stores import redis_books
+from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.auth import load_secret
-from gateway.budget_report import budget_rows
+from gateway.budget_report import Accounts, budget_rows
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
 from gateway.control_plane import ControlPlane
@@ -28,6 +37,7 @@ from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
+from gateway.ledger_rebuild import restored_entries
 from gateway.lifecycle import Lifecycle
 from gateway.providers.build import build_provider
 from gateway.providers.config import ProviderSection
@@ -53,7 +63,7 @@ class Gateway:
     settings: Settings
     data: DataDir
     registry: KeyRegistry
-    ledger: SqliteLedger
+    ledger: LedgerStore
     warehouse: Warehouse
     collector: Collector
     providers: Mapping[str, Provider]
@@ -76,7 +86,7 @@ class Gateway:
         return (await asyncio.to_thread(self._audit)).to_dict()
 
     def _audit(self) -> AuditReport:
-        with self.collector.paused(), open_books(self.data.ledger) as books:
+        with self.collector.paused(), _books(self.settings, self.data) as books:
             return audit(books, self.warehouse)
 
     async def budgets(self) -> list[dict[str, Any]]:
@@ -84,8 +94,8 @@ class Gateway:
         return await asyncio.to_thread(self._budgets)
 
     def _budgets(self) -> list[dict[str, Any]]:
-        with open_books(self.data.ledger) as books:
-            return budget_rows(self.settings.budgets.budgets, books.accounts, now_ms() // 1000)
+        with _accounts(self.settings, self.data) as accounts:
+            return budget_rows(self.settings.budgets.budgets, accounts, now_ms() // 1000)
 
     def status(self) -> dict[str, Any]:
         """The gateway's own condition: providers and collector."""
@@ -119,13 +129,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
         )
         stack.callback(registry.close)
-        ledger = SqliteLedger(
-            data.ledger,
-            EventShaper(assumed_event, correction_event),
-            journal_sync_ms=settings.server.journal_sync_ms,
-        )
-        stack.callback(ledger.close)
-        await _end_orphans(ledger)
+        ledger = await _open_ledger(settings, data, stack)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -135,7 +139,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         trimmer = _Trimmer(ledger)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
-            ledger.outbox_after,
+            partial(_collectable, ledger),
             warehouse,
             trimmer.trim,
             batch_rows=settings.telemetry.batch_rows,
@@ -159,6 +163,68 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
 
 
+async def _open_ledger(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> SqliteLedger | RedisLedger:
+    """The configured ledger with nothing left to do from before; the stack closes it."""
+    if settings.ledger.store == "redis":
+        shared = _redis_ledger(settings, data)
+        stack.push_async_callback(shared.aclose)
+        await shared.open()
+        await shared.expire(now_ms())
+        return shared
+    ledger = SqliteLedger(
+        data.ledger,
+        EventShaper(assumed_event, correction_event),
+        journal_sync_ms=settings.server.journal_sync_ms,
+    )
+    stack.callback(ledger.close)
+    await _end_orphans(ledger)
+    return ledger
+
+
+def _redis_ledger(settings: Settings, data: DataDir) -> RedisLedger:
+    """Not connected yet. An installation with a warehouse is not new, so its ledger cannot be."""
+    return RedisLedger(
+        _redis_url(settings),
+        settings.server.org,
+        EventShaper(assumed_event, correction_event),
+        data.redis,
+        timeout_ms=settings.ledger.timeout_ms,
+        may_found=not data.warehouse.exists(),
+    )
+
+
+def _redis_url(settings: Settings) -> str:
+    return settings.env[settings.ledger.redis_url_env]
+
+
+def _books(settings: Settings, data: DataDir) -> AbstractContextManager[LedgerBooks]:
+    """The books of the configured ledger."""
+    if settings.ledger.store == "redis":
+        return redis_books.open_books(_redis_url(settings), settings.server.org)
+    return open_books(data.ledger)
+
+
+@contextmanager
+def _accounts(settings: Settings, data: DataDir) -> Iterator[Accounts]:
+    """The accounts of the configured ledger."""
+    if settings.ledger.store == "redis":
+        url, timeout_s = _redis_url(settings), settings.ledger.timeout_ms / 1000
+        accounts = redis_books.read_accounts(url, settings.server.org, timeout_s)
+        yield partial(redis_books.accounts_of, accounts)
+        return
+    with open_books(data.ledger) as books:
+        yield books.accounts
+
+
+def _collectable(ledger: SqliteLedger | RedisLedger, seq: int, limit: int) -> Sequence[OutboxRow]:
+    """The outbox, where it is this gateway's to collect: of those on one Redis, one does."""
+    if isinstance(ledger, RedisLedger) and not ledger.collects:
+        return ()
+    return ledger.outbox_after(seq, limit)
+
+
 async def _end_orphans(ledger: SqliteLedger) -> None:
     """Settle what a killed gateway left open; this process owns the ledger now."""
     await ledger.abandon_leases()
@@ -166,7 +232,7 @@ async def _end_orphans(ledger: SqliteLedger) -> None:
         LOG.warning("ended %d holds that an earlier process left open", len(ended))
 
 
-async def _sweep(ledger: SqliteLedger) -> None:
+async def _sweep(ledger: LedgerStore) -> None:
     """End holds whose lease ran out, for as long as the gateway lives."""
     while True:
         await asyncio.sleep(SWEEP_S)
@@ -182,7 +248,7 @@ async def _sweep(ledger: SqliteLedger) -> None:
 class _Trimmer:
     """Trims the outbox on the event loop, where the ledger lives, for the collector's thread."""
 
-    def __init__(self, ledger: SqliteLedger) -> None:
+    def __init__(self, ledger: LedgerStore) -> None:
         self._ledger = ledger
         self._loop = asyncio.get_running_loop()
         self._last: Future[None] | None = None
@@ -288,8 +354,29 @@ def _offline(settings: Settings) -> Iterator[tuple[DataDir, Warehouse]]:
 
 def offline_audit(settings: Settings) -> AuditReport:
     """The audit while no gateway runs."""
-    with _offline(settings) as (data, warehouse), open_books(data.ledger) as books:
+    with _offline(settings) as (data, warehouse), _books(settings, data) as books:
         return audit(books, warehouse)
+
+
+def rebuild_ledger(settings: Settings) -> int:
+    """Put back every entry the Redis ledger lacks and trust it again; how many entries were.
+
+    Raise LedgerError where the ledger is not in Redis, or Redis cannot keep it.
+    """
+    if settings.ledger.store != "redis":
+        raise LedgerError('only a ledger in Redis is rebuilt, and config.toml says "sqlite"')
+
+    async def rebuild(data: DataDir, warehouse: Warehouse) -> int:
+        ledger = _redis_ledger(settings, data)
+        try:
+            added = await ledger.rebuild(restored_entries(warehouse, settings.budgets))
+            await ledger.open()
+            return added
+        finally:
+            await ledger.aclose()
+
+    with _offline(settings) as (data, warehouse):
+        return asyncio.run(rebuild(data, warehouse))
 
 
 def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:

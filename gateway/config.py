@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from budgets.config import TEAM_NAME, BudgetSection, ModelPricing, Section
+from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook
@@ -86,6 +86,7 @@ class Settings:
     budgets: BudgetBook
     prices: PriceCard
     telemetry: TelemetrySection
+    ledger: LedgerSection
     off: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
 
@@ -96,6 +97,7 @@ class _Sections:
 
     server: ServerSection | None
     telemetry: TelemetrySection | None
+    ledger: LedgerSection | None
     providers: Mapping[str, ProviderSection]
     models: Mapping[str, ModelSection]
     pricing: Mapping[str, ModelPricing]
@@ -106,13 +108,23 @@ class _Sections:
 
 _SERVER: Shape[ServerSection] = Shape(ServerSection)
 _TELEMETRY: Shape[TelemetrySection] = Shape(TelemetrySection)
+_LEDGER: Shape[LedgerSection] = Shape(LedgerSection)
 _PROVIDER: Shape[ProviderSection] = Shape(ProviderSection)
 _PRICING: Shape[ModelPricing] = Shape(ModelPricing)
 _MODEL: Shape[ModelSection] = Shape(ModelSection, also=ModelPricing)
 _TIER: Shape[TierSection] = Shape(TierSection)
 _POLICY: Shape[PolicySection] = Shape(PolicySection)
 _BUDGET: Shape[BudgetSection] = Shape(BudgetSection)
-_TOP_LEVEL = ("server", "providers", "models", "tiers", "policies", "budgets", "telemetry")
+_TOP_LEVEL = (
+    "server",
+    "ledger",
+    "providers",
+    "models",
+    "tiers",
+    "policies",
+    "budgets",
+    "telemetry",
+)
 
 
 def config_path(env: Mapping[str, str]) -> Path:
@@ -135,8 +147,9 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     models = {n: m for n, m in sections.models.items() if m.provider not in off}
     tiers = _connected_tiers(text, sections, off, faults)
     prices = _read_prices(sections, models, faults)
+    _check_ledger(sections.ledger, env, faults)
     faults.raise_if_any()
-    if server is None or sections.telemetry is None:
+    if server is None or sections.telemetry is None or sections.ledger is None:
         raise AssertionError("a section is missing without a fault")
     catalog, policies = _wire_routing(text, sections, models, tiers)
     return Settings(
@@ -149,6 +162,7 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
         budgets=BudgetBook(budget.to_budget() for budget in sections.budgets.values()),
         prices=prices,
         telemetry=sections.telemetry,
+        ledger=sections.ledger,
         off=off,
         env=env,
     )
@@ -164,6 +178,7 @@ def _read_sections(text: ConfigText, faults: FaultList) -> _Sections:
     return _Sections(
         server=read_section(faults, ("server",), values.get("server", {}), _SERVER),
         telemetry=read_section(faults, ("telemetry",), values.get("telemetry", {}), _TELEMETRY),
+        ledger=read_section(faults, ("ledger",), values.get("ledger", {}), _LEDGER),
         providers=read_tables(faults, ("providers",), values.get("providers", {}), _PROVIDER),
         models=read_tables(faults, ("models",), models, _MODEL),
         pricing=read_tables(faults, ("models",), prices, _PRICING),
@@ -195,6 +210,16 @@ def _with_environment(
             "for lease_s, and a running request must not lose its hold",
         )
     return server.model_copy(update=changes)
+
+
+def _check_ledger(ledger: LedgerSection | None, env: Mapping[str, str], faults: FaultList) -> None:
+    """Redis needs an address, which may hold a password and so is never in the file."""
+    if ledger is not None and ledger.store == "redis" and not env.get(ledger.redis_url_env):
+        faults.add(
+            ("ledger", "redis_url_env"),
+            f"the environment variable {ledger.redis_url_env} is not set; set it to an address "
+            'such as redis://localhost:6379/0, or write `store = "sqlite"`',
+        )
 
 
 def _data_dir(path: Path, server: ServerSection, env: Mapping[str, str]) -> Path:
