@@ -9,7 +9,7 @@ rebuild_ledger(settings)         put back what a Redis ledger forgot, while the 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import (
     AbstractContextManager,
@@ -95,7 +95,8 @@ class Gateway:
 
     def _budgets(self) -> list[dict[str, Any]]:
         with _accounts(self.settings, self.data) as accounts:
-            return budget_rows(self.settings.budgets.budgets, accounts, now_ms() // 1000)
+            now_s = _clock_of(self.ledger)() // 1000
+            return budget_rows(self.settings.budgets.budgets, accounts, now_s)
 
     def status(self) -> dict[str, Any]:
         """The gateway's own condition: providers and collector."""
@@ -330,7 +331,13 @@ def _desk(gateway: Gateway) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
         ),
+        now_ms=_clock_of(gateway.ledger),
     )
+
+
+def _clock_of(ledger: LedgerStore) -> Callable[[], int]:
+    """Gateways that share accounts share the clock by which their windows begin."""
+    return ledger.now_ms if isinstance(ledger, RedisLedger) else now_ms
 
 
 def _timeouts(section: ProviderSection, server: ServerSection) -> Timeouts:

@@ -18,7 +18,7 @@ import logging
 import time
 
 from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano
-from gateway.clock import new_request_id, now_ms
+from gateway.clock import new_request_id
 from gateway.desk import Call, Desk, Spending
 from gateway.errors import (
     ApiError,
@@ -113,7 +113,7 @@ class Lifecycle:
             raise unauthorized()
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id)
-        admitted_ms = now_ms()
+        admitted_ms = self._desk.now_ms()
         charges = self._desk.budgets.charges(
             identity.scopes, admitted_ms // 1000, lone_run=identity.run_source == OWN_RUN
         )

@@ -9,6 +9,7 @@ a Redis that was restarted, replaced or flushed says is not believed until a reb
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -101,6 +102,7 @@ class RedisLedger:
         self._reader = reader(url, timeout_ms / 1000)
         self._sent_in: dict[str, str] = {}
         self._newest_seq = 0
+        self._ahead_ms = 0
         self._closing: asyncio.Task[None] | None = None
 
     # -- the server -------------------------------------------------------------------------
@@ -114,6 +116,7 @@ class RedisLedger:
         server = await meet(connection, self._keys)
         if server.epoch is None and self._memory.known is None and self._may_found:
             server = await found(connection, self._keys, server, Epoch.after(), self._name)
+        self._hear_time(server.now_ms)
         epoch = check_life(server, self._memory.known)
         if server.newest_seq < self._newest_seq:
             raise LedgerLostError("Redis holds fewer events than this gateway has read from it")
@@ -124,6 +127,13 @@ class RedisLedger:
     async def _greet_to_rebuild(self, connection: AbstractConnection) -> bytes:
         server = await meet(connection, self._keys)
         return b"" if server.epoch is None else server.epoch.text.encode()
+
+    def now_ms(self) -> int:
+        """The time of Redis, by which leases and windows are counted, whatever this host's is."""
+        return int(time.monotonic() * 1000) + self._ahead_ms
+
+    def _hear_time(self, server_ms: int) -> None:
+        self._ahead_ms = server_ms - int(time.monotonic() * 1000)
 
     def _clock(self, now_ms: int) -> bytes:
         return b"" if self._server_time else b"%d" % now_ms
@@ -153,6 +163,7 @@ class RedisLedger:
             arguments.append(b"" if charge.limit_nano is None else b"%d" % charge.limit_nano)
             arguments.append(b"lone" if charge.lone else b"")
         answer = checked(hold, await self._lane.call("reserve", *arguments))
+        self._hear_time(int(answer[4]))
         if answer[0] == b"refused":
             charge = reservation.charges[int(answer[1])]
             return Refusal(

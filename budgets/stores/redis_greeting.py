@@ -14,7 +14,9 @@ async def meet(connection: AbstractConnection, keys: Keys) -> Server:
     info = read_info(await command(connection, b"INFO"))
     for script in scripts().values():
         await command(connection, b"SCRIPT", b"LOAD", script.text)
-    server = Server.of(info, await command(connection, b"HMGET", keys.meta, *RECORD))
+    record = await command(connection, b"HMGET", keys.meta, *RECORD)
+    seconds, micros = await command(connection, b"TIME")
+    server = Server.of(info, record, int(seconds) * 1000 + int(micros) // 1000)
     check_server(server)
     return server
 

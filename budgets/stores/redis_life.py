@@ -109,9 +109,10 @@ class Server:
     bound_to: str
     newest_seq: int
     collector: str
+    now_ms: int
 
     @classmethod
-    def of(cls, info: Mapping[str, str], record: Sequence[bytes | None]) -> Self:
+    def of(cls, info: Mapping[str, str], record: Sequence[bytes | None], now_ms: int) -> Self:
         """From the fields of INFO and those of the ledger's own record (`RECORD`)."""
         epoch, bound_to, newest_seq, collector = [(field or b"").decode() for field in record]
         return cls(
@@ -122,6 +123,7 @@ class Server:
             bound_to,
             int(newest_seq or 0),
             collector,
+            now_ms,
         )
 
 

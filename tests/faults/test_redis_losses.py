@@ -9,7 +9,7 @@ import pytest
 from budgets.ledger import Account, LedgerError
 from budgets.stores.in_redis import RedisLedger
 from budgets.stores.redis_life import LedgerLostError, LedgerUnreachableError
-from tests.contracts.ledger_backends import event, reservation, sent, spent
+from tests.contracts.ledger_backends import event, held, reservation, sent, spent
 from tests.contracts.redis_server import RedisServer, own_server
 from tests.faults.redis_gateways import (
     assert_books_add_up,
@@ -230,5 +230,32 @@ def test_a_server_that_is_busy_with_a_script_denies_in_time(
             server.client.execute_command("SCRIPT", "KILL")
             endless.disconnect()
             await works_again(ledger, "after")
+
+    asyncio.run(story())
+
+
+# -- B11: clocks -----------------------------------------------------------------------------
+
+
+def test_leases_and_windows_are_counted_by_the_clock_of_redis(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            seconds, micros = server.client.time()
+            server_ms = seconds * 1000 + micros // 1000
+            assert abs(ledger.now_ms() - server_ms) < 1_000
+            two_days_ms = 172_800_000
+            for skew_ms in (-two_days_ms, two_days_ms):
+                skewed_ms = server_ms + skew_ms
+                asked = reservation(f"h{skew_ms}", 1, now_ms=skewed_ms, lease_ms=60_000)
+                hold = await held(ledger, asked)
+                assert abs(hold.admitted_ms - server_ms) < 5_000
+                assert hold.lease_until_ms == hold.admitted_ms + 60_000
+                assert await ledger.expire(skewed_ms) == []
+            assert abs(ledger.now_ms() - server_ms) < 5_000
+            short = await sent(ledger, reservation("short", 5, lease_ms=0))
+            [ended] = await ledger.expire(0)
+            assert (ended.hold_id, ended.posted_nano) == (short.hold_id, 5)
 
     asyncio.run(story())

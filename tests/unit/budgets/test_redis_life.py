@@ -19,14 +19,14 @@ from budgets.stores.redis_life import (
 )
 
 INFO = {"run_id": "r1", "role": "master", "maxmemory_policy": "noeviction"}
-SERVER = Server.of(INFO, [b"2-bb", b"r1", b"17", b"me"])
+SERVER = Server.of(INFO, [b"2-bb", b"r1", b"17", b"me"], 1_790)
 
 
 def test_a_server_is_known_by_what_it_says() -> None:
     info = read_info(b"# Server\r\nrun_id:r1\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n")
     assert info == INFO
-    assert Server("r1", "master", "noeviction", Epoch(2, "bb"), "r1", 17, "me") == SERVER
-    empty = Server.of(INFO, [None, None, None, None])
+    assert Server("r1", "master", "noeviction", Epoch(2, "bb"), "r1", 17, "me", 1_790) == SERVER
+    empty = Server.of(INFO, [None, None, None, None], 1_790)
     assert (empty.epoch, empty.bound_to, empty.newest_seq) == (None, "", 0)
 
 
