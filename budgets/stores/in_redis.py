@@ -61,6 +61,7 @@ from budgets.stores.redis_wire import (
 
 EXPIRE_BATCH = 100
 RESTORE_BATCH = 200
+MAX_DOUBTFUL = 10_000
 REBUILD_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class RedisLedger:
         self._lane = Lane(url, self._keys, timeout_ms / 1000, self._greet)
         self._reader = reader(url, timeout_ms / 1000)
         self._sent_in: dict[str, str] = {}
+        self._doubtful: dict[str, None] = {}  # in the order in which they were asked for
         self._newest_seq = 0
         self._ahead_ms = 0
         self._closing: asyncio.Task[None] | None = None
@@ -162,7 +164,13 @@ class RedisLedger:
             arguments.append(charge.account.encode())
             arguments.append(b"" if charge.limit_nano is None else b"%d" % charge.limit_nano)
             arguments.append(b"lone" if charge.lone else b"")
-        answer = checked(hold, await self._lane.call("reserve", *arguments))
+        try:
+            answer = checked(hold, await self._lane.call("reserve", *arguments))
+        except LedgerUnreachableError:
+            if len(self._doubtful) < MAX_DOUBTFUL:
+                self._doubtful[hold.hold_id] = None
+            raise
+        self._doubtful.pop(hold.hold_id, None)
         self._hear_time(int(answer[4]))
         if answer[0] == b"refused":
             charge = reservation.charges[int(answer[1])]
@@ -203,8 +211,14 @@ class RedisLedger:
         await self._lane.call("record", b"", event.event_id.encode(), event.payload)
 
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
-        """End every open hold whose lease ran out; first carry out what is owed."""
+        """End every open hold whose lease ran out; first carry out what is owed.
+
+        A hold whose reservation failed for want of an answer goes back as well, if there is one.
+        """
         await self.replay()
+        for hold_id in list(self._doubtful):
+            await self._lane.call("release", b"", hold_id.encode(), *NO_EVENT)
+            self._doubtful.pop(hold_id, None)
         clock, ended = self._clock(now_ms), list[Settlement]()
         while True:
             due = await self._lane.call("due", clock, b"%d" % EXPIRE_BATCH)

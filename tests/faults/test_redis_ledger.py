@@ -114,6 +114,26 @@ def test_a_reservation_whose_answer_was_lost_is_one_hold_when_it_is_asked_again(
     asyncio.run(story())
 
 
+def test_money_that_was_held_without_anybody_knowing_goes_back(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            alive = await sent(ledger, reservation("alive", 5))
+            server.freeze()
+            asked = [ledger.reserve(reservation(f"d{n}", 10)) for n in range(20)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(answer, LedgerUnreachableError) for answer in answers)
+            server.thaw()
+            assert await org_account(ledger) == Account(0, 205, 0)
+            assert await ledger.expire(0) == []
+            assert await org_account(ledger) == Account(0, 5, 0)
+            await ledger.settle(alive, 4, event("alive"))
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
 # -- B13: the settlement cannot be told ------------------------------------------------------
 
 
