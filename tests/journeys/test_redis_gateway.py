@@ -16,8 +16,10 @@ from tests.journeys.gateway_process import (
     assert_clean,
     budget,
     gateway,
+    upstream_config,
     wait_for,
 )
+from tests.journeys.upstream import Play, upstream
 
 pytestmark = pytest.mark.redis
 
@@ -108,6 +110,37 @@ def test_after_a_restart_from_nothing_every_request_is_denied_until_the_rebuild(
         assert spent_nano(weir) == before_nano
         assert weir.chat("Hello again", max_tokens=5).status == 200
         assert_clean(weir)
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["frozen", "killed"])
+def test_an_answer_that_redis_cannot_be_told_of_is_delivered_and_paid_once(
+    server: RedisServer, tmp_path: Path, forgets: bool
+) -> None:
+    with upstream() as up, ThreadPoolExecutor(1) as pool:
+        up.play = Play(tokens=5, gated=True)
+        config = upstream_config(up.base_url, budget("org", "5")) + '[ledger]\nstore = "redis"\n'
+        with gateway(tmp_path, config, environment(server)) as weir:
+            asked = pool.submit(weir.chat, "Hello", max_tokens=5)
+            wait_for(lambda: up.answering == 1, "the upstream is asked")
+            if forgets:
+                server.kill()
+            else:
+                server.freeze()
+            up.gate.set()
+            answer = asked.result()
+            assert (answer.status, answer.json["usage"]["completion_tokens"]) == (200, 5)
+            if forgets:
+                server.start()
+                weir.stop()
+                assert weir.command("ledger", "rebuild").returncode == 0
+                weir.start()
+            else:
+                server.thaw()
+            row = weir.ended(answer.request_id)
+            assert (row["basis"], row["all_output_tokens"]) == ("settled", 5)
+            assert spent_nano(weir) == row["cost_nano"] > 0
+            assert assert_clean(weir)["entries"] == 1
+            assert len(up.bill) == 1
 
 
 def test_a_ledger_in_a_file_is_not_rebuilt_and_redis_needs_an_address(tmp_path: Path) -> None:
