@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis.exceptions import ResponseError
 
 from budgets.ledger import Account, LedgerError
 from budgets.stores.in_redis import RedisLedger
@@ -225,7 +226,9 @@ def test_a_server_that_is_busy_with_a_script_denies_in_time(
             server.client.config_set("busy-reply-threshold", "50")
             endless = server.client.connection_pool.make_connection()
             endless.send_command("EVAL", "while true do end", "0")
-            await asyncio.sleep(0.2)
+            with pytest.raises(ResponseError, match=r"BUSY|busy"):
+                while server.client.ping():
+                    pass
             await denied(lambda: ledger.reserve(reservation("h1", 1)), "BUSY")
             server.client.execute_command("SCRIPT", "KILL")
             endless.disconnect()
