@@ -197,18 +197,12 @@ class Spender:
         stamp(event, spending.call.started_s)
         record = event.to_outbox()
         try:
-            if price is None:
-                await self._desk.ledger.release(spending.hold, record)
-            else:
-                await self._desk.ledger.settle(spending.hold, price.total_nano, record)
+            await self._post(spending, price, record)
         except asyncio.CancelledError:
-            await asyncio.shield(self._settle_again(spending, price, record))
+            await asyncio.shield(self._post(spending, price, record))
             raise
-        spending.settled = True
 
-    async def _settle_again(
-        self, spending: Spending, price: Cost | None, record: OutboxEvent
-    ) -> None:
+    async def _post(self, spending: Spending, price: Cost | None, record: OutboxEvent) -> None:
         if price is None:
             await self._desk.ledger.release(spending.hold, record)
         else:
