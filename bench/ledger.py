@@ -1,6 +1,8 @@
-"""Measure what the SQLite ledger costs a request: reserve, dispatch and settle, with their commits.
+"""Measure what the ledger costs a request: reserve, dispatch and settle, with their commits.
 
-    python bench/ledger.py [--requests 6400] [--rounds 3]
+    python bench/ledger.py [--requests 6400] [--rounds 3] [--redis redis://localhost:6379/0]
+
+The SQLite ledger, or with `--redis` the one in that server, under an organisation of its own.
 
 Every request has three accounts and an event of 1,500 bytes, about the size of a real one.
 "Processor time" is that of the event loop's thread; "longest wait" is the longest a whole request
@@ -18,9 +20,10 @@ from pathlib import Path
 import uvloop
 
 from budgets.ledger import Hold, Reservation
-from budgets.port import EventShaper, OutboxEvent
+from budgets.port import EventShaper, LedgerStore, OutboxEvent
 from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
+from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
 
 AT_ONCE = (1, 16, 64)
@@ -58,7 +61,7 @@ def charges(key: int, *, rolling: bool) -> tuple[Charge, ...]:
     return monthly + BudgetBook([budget]).charges(scopes, int(time.time()))[1:]
 
 
-async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]) -> float:
+async def request(ledger: LedgerStore, number: int, charged: tuple[Charge, ...]) -> float:
     """One whole request; how many seconds it took."""
     started_s = time.perf_counter()
     hold_id = f"{time.time_ns():016x}{number:08x}"
@@ -71,7 +74,7 @@ async def request(ledger: SqliteLedger, number: int, charged: tuple[Charge, ...]
     return time.perf_counter() - started_s
 
 
-async def one_round(ledger: SqliteLedger, at_once: int, requests: int, *, rolling: bool) -> Round:
+async def one_round(ledger: LedgerStore, at_once: int, requests: int, *, rolling: bool) -> Round:
     charged = [charges(key, rolling=rolling) for key in range(50)]
 
     async def worker(number: int) -> float:
@@ -86,13 +89,21 @@ async def one_round(ledger: SqliteLedger, at_once: int, requests: int, *, rollin
     return Round(loop_s / requests * 1e6, wall_s / requests * 1e6, longest_s * 1e3)
 
 
-async def measure(requests: int, rounds: int, *, rolling: bool) -> None:
+async def measure(requests: int, rounds: int, redis_url: str | None, *, rolling: bool) -> None:
     shaper = EventShaper(
         assumed=lambda draft, _, now_ms: OutboxEvent("assumed", draft, now_ms),
         correction=lambda event, _: event,
     )
     with tempfile.TemporaryDirectory() as directory:
-        ledger = SqliteLedger(Path(directory) / "ledger.sqlite3", shaper)
+        ledger: LedgerStore
+        if redis_url is None:
+            ledger = SqliteLedger(Path(directory) / "ledger.sqlite3", shaper)
+        else:
+            org = f"bench-{time.time_ns()}"
+            ledger = shared = RedisLedger(
+                redis_url, org, shaper, Path(directory), timeout_ms=5_000, may_found=True
+            )
+            await shared.open()
         print("at once | processor time µs | wall time µs | longest wait ms")
         for at_once in AT_ONCE:
             done = [
@@ -106,9 +117,11 @@ async def measure(requests: int, rounds: int, *, rolling: bool) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Measure the SQLite ledger.")
+    parser = argparse.ArgumentParser(description="Measure the ledger.")
     parser.add_argument("--requests", type=int, default=6_400)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rolling", action="store_true", help="add a rolling budget of 24 hours")
-    arguments = parser.parse_args()
-    uvloop.run(measure(arguments.requests, arguments.rounds, rolling=arguments.rolling))
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--redis", metavar="URL")
+    kind.add_argument("--rolling", action="store_true", help="add a rolling budget of 24 hours")
+    given = parser.parse_args()
+    uvloop.run(measure(given.requests, given.rounds, given.redis, rolling=given.rolling))

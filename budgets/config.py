@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -168,6 +168,14 @@ def _permille(value: object) -> int:
             f"got {str(value)[:40]!r}"
         )
     return int(share * 1_000)
+
+
+class LedgerSection(Section):
+    """`[ledger]`: where accounts and open holds are kept."""
+
+    store: Literal["sqlite", "redis"] = "sqlite"
+    redis_url_env: Annotated[str, Field(min_length=1)] = "WEIR_REDIS_URL"
+    timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
 
 
 class BudgetSection(Section):

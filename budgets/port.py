@@ -31,6 +31,16 @@ class OutboxRow:
     payload: bytes
 
 
+@value
+class RestoredEntry:
+    """An ending that an event tells of, for a ledger that may have forgotten it."""
+
+    settlement: Settlement
+    accounts: tuple[str, ...]
+    event_id: str
+    ended_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class EventShaper:
     """How the store makes the events that no request is left to make.
@@ -73,6 +83,19 @@ class LedgerStore(Protocol):
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
         """End every open hold whose lease ran out by `now_ms`."""
 
+    def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
+        """The next events in order; callable from any thread."""
+
+    async def trim_outbox(self, up_to_seq: int) -> None:
+        """Forget events that the warehouse holds."""
+
+    def close(self) -> None:
+        """Commit what is pending and let go of files."""
+
+
+class SeedingLedger(LedgerStore, Protocol):
+    """A store that can open the accounts of a new budget with what was spent before it."""
+
     async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
         """Open accounts with what was spent without them: account to total in nano-USD.
 
@@ -87,15 +110,6 @@ class LedgerStore(Protocol):
 
     async def oldest_hold_ms(self) -> int | None:
         """When the oldest open hold was admitted; None where nothing is held."""
-
-    def outbox_after(self, seq: int, limit: int) -> Sequence[OutboxRow]:
-        """The next events in order; callable from any thread."""
-
-    async def trim_outbox(self, up_to_seq: int) -> None:
-        """Forget events that the warehouse holds."""
-
-    def close(self) -> None:
-        """Commit what is pending and let go of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +129,14 @@ class LedgerBooks(Protocol):
     def entries_of_day(self, day: str) -> Mapping[str, int]:
         """Event id to posted nano-USD of one day."""
 
-    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
-        """What was posted for requests admitted since a moment, by who spent it."""
-
     def outbox(self) -> Iterable[OutboxRow]: ...
 
     def faults(self) -> Sequence[str]:
         """Where the ledger contradicts itself: accounts against entries and open holds."""
+
+
+class SeedingBooks(LedgerBooks, Protocol):
+    """Books that tell who spent what, from which a new budget is opened."""
+
+    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
+        """What was posted for requests admitted since a moment, by who spent it."""

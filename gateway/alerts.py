@@ -18,7 +18,7 @@ from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, BudgetBook, window_starts
 from budgets.thresholds import news, reached
 from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
-from gateway.budget_board import OpenBooks
+from gateway.budget_board import OpenAccounts
 from gateway.budget_report import budget_rows
 from gateway.webhook import Webhook
 
@@ -57,13 +57,13 @@ class AlertWatch:
     def __init__(
         self,
         book: BudgetBook,
-        open_books: OpenBooks,
+        accounts: OpenAccounts,
         store: AlertStore,
         webhook: Webhook | None,
         now_ms: Callable[[], int],
     ) -> None:
         self._book = book
-        self._open_books = open_books
+        self._accounts = accounts
         self._store = store
         self._webhook = webhook
         self._now_ms = now_ms
@@ -91,8 +91,8 @@ class AlertWatch:
                 self._tell(by_name[row["name"]], row, now_ms)
 
     def _rows(self, budgets: Iterable[Budget], now_s: int) -> list[dict[str, Any]]:
-        with self._open_books() as books:
-            return budget_rows(budgets, books.accounts, now_s)
+        with self._accounts() as accounts:
+            return budget_rows(budgets, accounts, now_s)
 
     def _tell(self, budget: Budget, row: dict[str, Any], now_ms: int) -> None:
         scope, spent_nano = str(row["scope"]), int(row["posted_nano"])

@@ -5,42 +5,49 @@ build_app(gateway)               its ASGI application
 serve(settings)                  the same behind a web server, until a signal
 offline_audit, offline_request,  the books without a gateway, for commands while it is down
 offline_budgets
+rebuild_ledger(settings)         put back what a Redis ledger forgot, while the gateway is down
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    closing,
+    contextmanager,
+)
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from budgets.ledger import LedgerError
-from budgets.port import EventShaper
+from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxRow
+from budgets.stores import redis_books
+from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
-from gateway.alert_store import AlertStore
-from gateway.alerts import AlertWatch
 from gateway.auth import load_secret
-from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
+from gateway.budget_board import BudgetBoard, Query, Seeding, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
-from gateway.budget_report import budget_rows
+from gateway.budget_report import Accounts, budget_rows
 from gateway.clock import now_ms
-from gateway.config import ServerSection, Settings
+from gateway.composition import Trimmer, query_of, sweep, timeouts_of, watch_budgets
+from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
+from gateway.ledger_rebuild import restored_entries
 from gateway.lifecycle import Lifecycle
 from gateway.providers.build import build_provider
-from gateway.providers.config import ProviderSection
-from gateway.providers.port import Provider, Timeouts
+from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
 from gateway.serving import base_url, run_server
 from gateway.tokenizer import Tokenizer
-from gateway.webhook import Receiver, Webhook
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
 from telemetry.event import assumed_event, correction_event
@@ -48,7 +55,6 @@ from telemetry.queries import QueryBook
 from telemetry.warehouse import Warehouse
 
 LOG = logging.getLogger("weir.app")
-SWEEP_S = 5.0
 FLUSH_S = 30.0
 
 
@@ -59,7 +65,7 @@ class Gateway:
     settings: Settings
     data: DataDir
     registry: KeyRegistry
-    ledger: SqliteLedger
+    ledger: LedgerStore
     warehouse: Warehouse
     collector: Collector
     providers: Mapping[str, Provider]
@@ -79,7 +85,7 @@ class Gateway:
         return (await asyncio.to_thread(self._audit)).to_dict()
 
     def _audit(self) -> AuditReport:
-        with self.collector.paused(), open_books(self.data.ledger) as books:
+        with self.collector.paused(), _books(self.settings, self.data) as books:
             return audit(books, self.warehouse)
 
     def status(self) -> dict[str, Any]:
@@ -114,25 +120,19 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
         )
         stack.callback(registry.close)
-        ledger = SqliteLedger(
-            data.ledger,
-            EventShaper(assumed_event, correction_event),
-            journal_sync_ms=settings.server.journal_sync_ms,
-        )
-        stack.callback(ledger.close)
-        await _end_orphans(ledger)
+        ledger = await _open_ledger(settings, data, stack)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
             threads=settings.telemetry.threads,
         )
         stack.callback(warehouse.close)
-        run_query = _query_of(warehouse)
+        run_query = query_of(warehouse)
         budgets = await _budget_board(settings, data, ledger, run_query, stack)
-        trimmer = _Trimmer(ledger)
+        trimmer = Trimmer(ledger)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
-            ledger.outbox_after,
+            partial(_collectable, ledger),
             warehouse,
             trimmer.trim,
             batch_rows=settings.telemetry.batch_rows,
@@ -149,12 +149,74 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         for provider in providers.values():
             await provider.start()
             stack.push_async_callback(provider.stop)
-        _watch_budgets(settings, data, stack)
-        sweeper = asyncio.get_running_loop().create_task(_sweep(ledger))
+        watch_budgets(settings, data, lambda: _accounts(settings, data), _clock_of(ledger), stack)
+        sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
             settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
         )
+
+
+async def _open_ledger(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> SqliteLedger | RedisLedger:
+    """The configured ledger with nothing left to do from before; the stack closes it."""
+    if settings.ledger.store == "redis":
+        shared = _redis_ledger(settings, data)
+        stack.push_async_callback(shared.aclose)
+        await shared.open()
+        await shared.expire(now_ms())
+        return shared
+    ledger = SqliteLedger(
+        data.ledger,
+        EventShaper(assumed_event, correction_event),
+        journal_sync_ms=settings.server.journal_sync_ms,
+    )
+    stack.callback(ledger.close)
+    await _end_orphans(ledger)
+    return ledger
+
+
+def _redis_ledger(settings: Settings, data: DataDir) -> RedisLedger:
+    """Not connected yet. An installation with a warehouse is not new, so its ledger cannot be."""
+    return RedisLedger(
+        _redis_url(settings),
+        settings.server.org,
+        EventShaper(assumed_event, correction_event),
+        data.redis,
+        timeout_ms=settings.ledger.timeout_ms,
+        may_found=not data.warehouse.exists(),
+    )
+
+
+def _redis_url(settings: Settings) -> str:
+    return settings.env[settings.ledger.redis_url_env]
+
+
+def _books(settings: Settings, data: DataDir) -> AbstractContextManager[LedgerBooks]:
+    """The books of the configured ledger."""
+    if settings.ledger.store == "redis":
+        return redis_books.open_books(_redis_url(settings), settings.server.org)
+    return open_books(data.ledger)
+
+
+@contextmanager
+def _accounts(settings: Settings, data: DataDir) -> Iterator[Accounts]:
+    """The accounts of the configured ledger."""
+    if settings.ledger.store == "redis":
+        url, timeout_s = _redis_url(settings), settings.ledger.timeout_ms / 1000
+        accounts = redis_books.read_accounts(url, settings.server.org, timeout_s)
+        yield partial(redis_books.accounts_of, accounts)
+        return
+    with open_books(data.ledger) as books:
+        yield books.accounts
+
+
+def _collectable(ledger: SqliteLedger | RedisLedger, seq: int, limit: int) -> Sequence[OutboxRow]:
+    """The outbox, where it is this gateway's to collect: of those on one Redis, one does."""
+    if isinstance(ledger, RedisLedger) and not ledger.collects:
+        return ()
+    return ledger.outbox_after(seq, limit)
 
 
 async def _end_orphans(ledger: SqliteLedger) -> None:
@@ -164,20 +226,10 @@ async def _end_orphans(ledger: SqliteLedger) -> None:
         LOG.warning("ended %d holds that an earlier process left open", len(ended))
 
 
-def _query_of(warehouse: Warehouse) -> Query:
-    """The answer to a named query of the warehouse."""
-    queries = QueryBook.load()
-
-    async def run_query(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(queries.run, warehouse, name, **params)
-
-    return run_query
-
-
 async def _budget_board(
     settings: Settings,
     data: DataDir,
-    ledger: SqliteLedger,
+    ledger: SqliteLedger | RedisLedger,
     run_query: Query,
     stack: AsyncExitStack,
 ) -> BudgetBoard:
@@ -185,70 +237,20 @@ async def _budget_board(
     registry = BudgetRegistry(data.keys)
     stack.callback(registry.close)
     board = BudgetBoard(
-        settings.budgets, registry, ledger, lambda: open_books(data.ledger), run_query, now_ms
+        settings.budgets,
+        registry,
+        lambda: _accounts(settings, data),
+        None
+        if isinstance(ledger, RedisLedger)
+        else Seeding(ledger, lambda: open_books(data.ledger)),
+        run_query,
+        _clock_of(ledger),
     )
     opened = await board.start()
     if opened:
         LOG.warning("%d accounts of new budgets begin with what was spent before", opened)
     stack.push_async_callback(board.stop)
     return board
-
-
-def _watch_budgets(settings: Settings, data: DataDir, stack: AsyncExitStack) -> None:
-    """Tell when budgets reach their thresholds, for as long as the gateway lives."""
-    alerts = settings.alerts
-    webhook = None
-    if alerts.webhook_url_env is not None:
-        url = settings.env[alerts.webhook_url_env]
-        webhook = Webhook(Receiver(url, alerts.timeout_s, alerts.attempts))
-        stack.push_async_callback(webhook.close)
-    store = AlertStore(data.keys)
-    stack.callback(store.close)
-    watch = AlertWatch(settings.budgets, lambda: open_books(data.ledger), store, webhook, now_ms)
-    task = asyncio.get_running_loop().create_task(watch.run())
-
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(stop)
-
-
-async def _sweep(ledger: SqliteLedger) -> None:
-    """End holds whose lease ran out, for as long as the gateway lives."""
-    while True:
-        await asyncio.sleep(SWEEP_S)
-        try:
-            ended = await ledger.expire(now_ms())
-        except LedgerError as error:
-            LOG.error("expired holds could not be ended: %s", error)
-            continue
-        if ended:
-            LOG.warning("ended %d holds whose lease ran out", len(ended))
-
-
-class _Trimmer:
-    """Trims the outbox on the event loop, where the ledger lives, for the collector's thread."""
-
-    def __init__(self, ledger: SqliteLedger) -> None:
-        self._ledger = ledger
-        self._loop = asyncio.get_running_loop()
-        self._last: Future[None] | None = None
-
-    def trim(self, up_to_seq: int) -> None:
-        """Forget events up to a number, soon."""
-        self._last = asyncio.run_coroutine_threadsafe(self._trim(up_to_seq), self._loop)
-
-    async def _trim(self, up_to_seq: int) -> None:
-        try:
-            await self._ledger.trim_outbox(up_to_seq)
-        except LedgerError as error:
-            LOG.error("the outbox could not be trimmed: %s", error)
-
-    async def finish(self) -> None:
-        """Wait for the last trim."""
-        if self._last is not None:
-            await asyncio.wrap_future(self._last)
 
 
 def build_app(gateway: Gateway) -> DataPlane:
@@ -296,7 +298,7 @@ def _desk(gateway: Gateway) -> Desk:
         health=HealthBoard(),
         providers=gateway.providers,
         timeouts={
-            name: _timeouts(section, settings.server)
+            name: timeouts_of(section, settings.server)
             for name, section in settings.providers.items()
         },
         limit_fields={
@@ -312,13 +314,13 @@ def _desk(gateway: Gateway) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
         ),
+        now_ms=_clock_of(gateway.ledger),
     )
 
 
-def _timeouts(section: ProviderSection, server: ServerSection) -> Timeouts:
-    """A provider's limits within the gateway's own."""
-    limits = section.timeouts.to_port()
-    return replace(limits, total_s=min(limits.total_s, server.request_timeout_s))
+def _clock_of(ledger: LedgerStore) -> Callable[[], int]:
+    """Gateways that share accounts share the clock by which their windows begin."""
+    return ledger.now_ms if isinstance(ledger, RedisLedger) else now_ms
 
 
 def serve(settings: Settings) -> int:
@@ -336,8 +338,29 @@ def _offline(settings: Settings) -> Iterator[tuple[DataDir, Warehouse]]:
 
 def offline_audit(settings: Settings) -> AuditReport:
     """The audit while no gateway runs."""
-    with _offline(settings) as (data, warehouse), open_books(data.ledger) as books:
+    with _offline(settings) as (data, warehouse), _books(settings, data) as books:
         return audit(books, warehouse)
+
+
+def rebuild_ledger(settings: Settings) -> int:
+    """Put back every entry the Redis ledger lacks and trust it again; how many entries were.
+
+    Raise LedgerError where the ledger is not in Redis, or Redis cannot keep it.
+    """
+    if settings.ledger.store != "redis":
+        raise LedgerError('only a ledger in Redis is rebuilt, and config.toml says "sqlite"')
+
+    async def rebuild(data: DataDir, warehouse: Warehouse) -> int:
+        ledger = _redis_ledger(settings, data)
+        try:
+            added = await ledger.rebuild(restored_entries(warehouse, settings.budgets))
+            await ledger.open()
+            return added
+        finally:
+            await ledger.aclose()
+
+    with _offline(settings) as (data, warehouse):
+        return asyncio.run(rebuild(data, warehouse))
 
 
 def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:
@@ -350,18 +373,18 @@ def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | Non
 def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]] | None:
     """The budgets while no gateway runs, or one with its burn-down; None for an unknown name."""
     configured = settings.budgets.budgets
-    with _offline(settings) as (data, warehouse), open_books(data.ledger) as books:
+    with _offline(settings) as (data, warehouse), _accounts(settings, data) as accounts:
         with closing(BudgetRegistry(data.keys)) as registry:
             stored = registry.budgets()
         budgets = in_effect(configured, stored)
-        rows = budget_rows(budgets, books.accounts, now_ms() // 1_000)
+        rows = budget_rows(budgets, accounts, now_ms() // 1_000)
         rows = with_sources(rows, configured, {budget.name for budget in stored})
         if name is None:
             return rows
         found = [budget for budget in budgets if budget.name == name]
         own = [row for row in rows if row["name"] == name]
         return (
-            asyncio.run(with_burndown(found[0], own, _query_of(warehouse), now_ms()))
+            asyncio.run(with_burndown(found[0], own, query_of(warehouse), now_ms()))
             if found
             else None
         )

@@ -9,34 +9,37 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from budgets.burndown import Sample, burn_down, lookback_s
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
 from budgets.openings import counting_names
-from budgets.port import LedgerBooks, LedgerStore
+from budgets.port import SeedingBooks, SeedingLedger
+from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, BudgetBook
 from gateway.budget_openings import catch_up, open_accounts
-from gateway.budget_registry import BudgetRegistry, in_effect
+from gateway.budget_registry import BudgetFault, BudgetRegistry, in_effect
 from gateway.budget_report import Accounts, budget_rows
 
 LOG = logging.getLogger("weir.budgets")
 # Between the moment a request learns its budgets and the moment its money is held.
 ADMISSION_S = 10.0
+NEEDS_SQLITE = "rolling windows need the SQLite ledger"
 AGAIN_S = 1.0
 Query = Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
 
 
-class BoardBooks(LedgerBooks, Protocol):
-    """Books that also know every account of a kind."""
-
-    @property
-    def accounts(self) -> Accounts: ...
+OpenAccounts = Callable[[], AbstractContextManager[Accounts]]
 
 
-OpenBooks = Callable[[], AbstractContextManager[BoardBooks]]
+@dataclass(frozen=True, slots=True)
+class Seeding:
+    """What opens the accounts of new budgets with what was spent before them."""
+
+    ledger: SeedingLedger
+    open_books: Callable[[], AbstractContextManager[SeedingBooks]]
 
 
 class BudgetBoard:
@@ -46,16 +49,16 @@ class BudgetBoard:
         self,
         book: BudgetBook,
         registry: BudgetRegistry,
-        ledger: LedgerStore,
-        open_books: OpenBooks,
+        accounts: OpenAccounts,
+        seeding: Seeding | None,
         run_query: Query,
         now_ms: Callable[[], int],
     ) -> None:
         self._configured = book.budgets
         self._book = book
         self._registry = registry
-        self._ledger = ledger
-        self._open_books = open_books
+        self._accounts = accounts
+        self._seeding = seeding
         self._run_query = run_query
         self._now_ms = now_ms
         self._changing = asyncio.Lock()
@@ -64,7 +67,16 @@ class BudgetBoard:
     async def start(self) -> int:
         """Put the budgets into effect while no hold is open; how many accounts were opened."""
         budgets = in_effect(self._configured, self._registry.budgets())
-        opened = await catch_up(self._ledger, self._open_books, budgets, self._now_ms())
+        opened = 0
+        if self._seeding is None:
+            for budget in budgets:
+                if isinstance(budget.window, RollingWindow):
+                    raise LedgerError(f"budget {budget.name}: {NEEDS_SQLITE}")
+            LOG.info("new budgets count from now on: this ledger cannot tell what was spent before")
+        else:
+            seeding = self._seeding
+            now_ms = self._now_ms()
+            opened = await catch_up(seeding.ledger, seeding.open_books, budgets, now_ms)
         self._book.change(budgets)
         return opened
 
@@ -82,8 +94,8 @@ class BudgetBoard:
         return {budget.name for budget in self._registry.budgets()}
 
     def _rows(self, budgets: Iterable[Budget], stored: set[str]) -> list[dict[str, Any]]:
-        with self._open_books() as books:
-            rows = budget_rows(budgets, books.accounts, self._now_ms() // 1_000)
+        with self._accounts() as accounts:
+            rows = budget_rows(budgets, accounts, self._now_ms() // 1_000)
         return with_sources(rows, self._configured, stored)
 
     async def show(self, name: str) -> list[dict[str, Any]] | None:
@@ -96,9 +108,14 @@ class BudgetBoard:
         return await with_burndown(budget, rows, self._run_query, self._now_ms())
 
     async def put(self, section: BudgetSection, who: str) -> str:
-        """Set a budget and put it into effect; its name. Raise LedgerError where that fails."""
+        """Set a budget and put it into effect; its name.
+
+        Raise BudgetFault for a window the ledger cannot count, LedgerError where setting fails.
+        """
         async with self._changing:
             new = section.to_budget()
+            if self._seeding is None and isinstance(new.window, RollingWindow):
+                raise BudgetFault("window", NEEDS_SQLITE)
             stored = [b for b in self._registry.budgets() if b.name != new.name]
             await self._put_into_effect(
                 in_effect(self._configured, (*stored, new)),
@@ -122,16 +139,21 @@ class BudgetBoard:
     async def _put_into_effect(
         self, budgets: tuple[Budget, ...], store: Callable[[], object]
     ) -> None:
+        seeding = self._seeding
+        if seeding is None:
+            store()
+            self._book.change(budgets)
+            return
         names = set(counting_names(budgets))
-        await open_accounts(self._ledger, self._open_books, budgets, self._now_ms())
+        await open_accounts(seeding.ledger, seeding.open_books, budgets, self._now_ms())
         # A budget that goes misses what is spent from here on, also if it comes back.
-        await self._ledger.note_counting(names & set(await self._ledger.counting()))
+        await seeding.ledger.note_counting(names & set(await seeding.ledger.counting()))
         store()
         self._book.change(budgets)
         if self._follow_up is None or self._follow_up.done():
-            self._follow_up = asyncio.create_task(self._count_the_rest())
+            self._follow_up = asyncio.create_task(self._count_the_rest(seeding))
 
-    async def _count_the_rest(self) -> None:
+    async def _count_the_rest(self, seeding: Seeding) -> None:
         """Count what requests spend that were admitted before a change, when the last has ended."""
         changed_ms = 0
         budgets: tuple[Budget, ...] = ()
@@ -141,11 +163,11 @@ class BudgetBoard:
                 await asyncio.sleep(ADMISSION_S)
             try:
                 async with self._changing:
-                    oldest_ms = await self._ledger.oldest_hold_ms()
+                    oldest_ms = await seeding.ledger.oldest_hold_ms()
                     ended = oldest_ms is None or oldest_ms > changed_ms
                     if ended and budgets == self._book.budgets:
                         now_ms = self._now_ms()
-                        await catch_up(self._ledger, self._open_books, budgets, now_ms)
+                        await catch_up(seeding.ledger, seeding.open_books, budgets, now_ms)
                         return
             except LedgerError as error:
                 LOG.error("new budgets do not count everything yet: %s", error)

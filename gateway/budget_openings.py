@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 
 from budgets.openings import bucket_s, counting_names, first_counted_s, not_counting, openings
-from budgets.port import LedgerBooks, LedgerStore
+from budgets.port import SeedingBooks, SeedingLedger
 from budgets.scopes import Budget
 
-OpenBooks = Callable[[], AbstractContextManager[LedgerBooks]]
+OpenBooks = Callable[[], AbstractContextManager[SeedingBooks]]
 
 
 async def catch_up(
-    ledger: LedgerStore, open_books: OpenBooks, budgets: Iterable[Budget], now_ms: int
+    ledger: SeedingLedger, open_books: OpenBooks, budgets: Iterable[Budget], now_ms: int
 ) -> int:
     """Open the accounts of budgets that may have missed something; how many accounts had.
 
@@ -30,7 +30,7 @@ async def catch_up(
 
 
 async def open_accounts(
-    ledger: LedgerStore, open_books: OpenBooks, budgets: Iterable[Budget], now_ms: int
+    ledger: SeedingLedger, open_books: OpenBooks, budgets: Iterable[Budget], now_ms: int
 ) -> int:
     """`catch_up` while holds are open: what they will cost is still missed, so nothing is noted."""
     opened = 0

@@ -78,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     audit = commands.add_parser("audit", parents=[files], help="compare ledger and telemetry")
     audit.add_argument("--json", action="store_true", help="the report as JSON")
     audit.set_defaults(run=_audit)
+    ledger = commands.add_parser("ledger", help="the ledger in Redis")
+    verbs = ledger.add_subparsers(required=True, metavar="VERB")
+    rebuild = verbs.add_parser("rebuild", parents=[files], help="put back what Redis forgot")
+    rebuild.set_defaults(run=_rebuild_ledger)
     _add_prices(commands)
     commands.add_parser("version", help="print the version").set_defaults(run=_version)
     return parser
@@ -264,6 +268,15 @@ def _offline_request(settings: "Settings", request_id: str) -> Mapping[str, Any]
     from gateway.app import offline_request
 
     return with_books(lambda: offline_request(settings, request_id))
+
+
+def _rebuild_ledger(options: argparse.Namespace) -> int:
+    from gateway.app import rebuild_ledger
+
+    settings = settings_of(options)
+    added = with_books(lambda: rebuild_ledger(settings))
+    print(f"the ledger is complete: {added} entries were put back")
+    return DONE
 
 
 def _import_prices(options: argparse.Namespace) -> int:

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
-from budgets.config import TEAM_NAME, BudgetSection, ModelPricing, Section
+from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
+from budgets.rolling import RollingWindow
 from budgets.scopes import BudgetBook
 from gateway.config_checks import Named, check_references, standing_aliases
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
@@ -68,7 +69,7 @@ class ServerSection(Section):
     lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
-    journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 5
+    journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
 
 
 class AlertsSection(Section):
@@ -97,6 +98,7 @@ class Settings:
     prices: PriceCard
     telemetry: TelemetrySection
     alerts: AlertsSection
+    ledger: LedgerSection
     off: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
 
@@ -108,6 +110,7 @@ class _Sections:
     server: ServerSection | None
     telemetry: TelemetrySection | None
     alerts: AlertsSection | None
+    ledger: LedgerSection | None
     providers: Mapping[str, ProviderSection]
     models: Mapping[str, ModelSection]
     pricing: Mapping[str, ModelPricing]
@@ -119,6 +122,7 @@ class _Sections:
 _SERVER: Shape[ServerSection] = Shape(ServerSection)
 _TELEMETRY: Shape[TelemetrySection] = Shape(TelemetrySection)
 _ALERTS: Shape[AlertsSection] = Shape(AlertsSection)
+_LEDGER: Shape[LedgerSection] = Shape(LedgerSection)
 _PROVIDER: Shape[ProviderSection] = Shape(ProviderSection)
 _PRICING: Shape[ModelPricing] = Shape(ModelPricing)
 _MODEL: Shape[ModelSection] = Shape(ModelSection, also=ModelPricing)
@@ -127,6 +131,7 @@ _POLICY: Shape[PolicySection] = Shape(PolicySection)
 _BUDGET: Shape[BudgetSection] = Shape(BudgetSection)
 _TOP_LEVEL = (
     "server",
+    "ledger",
     "providers",
     "models",
     "tiers",
@@ -158,8 +163,15 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     models = {n: m for n, m in sections.models.items() if m.provider not in off}
     tiers = _connected_tiers(text, sections, off, faults)
     prices = _read_prices(sections, models, faults)
+    _check_ledger(sections.ledger, env, faults)
+    _check_windows(sections, faults)
     faults.raise_if_any()
-    if server is None or sections.telemetry is None or sections.alerts is None:
+    if (
+        server is None
+        or sections.telemetry is None
+        or sections.alerts is None
+        or sections.ledger is None
+    ):
         raise AssertionError("a section is missing without a fault")
     catalog, policies = _wire_routing(text, sections, models, tiers)
     return Settings(
@@ -173,6 +185,7 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
         prices=prices,
         telemetry=sections.telemetry,
         alerts=sections.alerts,
+        ledger=sections.ledger,
         off=off,
         env=env,
     )
@@ -189,6 +202,7 @@ def _read_sections(text: ConfigText, faults: FaultList) -> _Sections:
         server=read_section(faults, ("server",), values.get("server", {}), _SERVER),
         telemetry=read_section(faults, ("telemetry",), values.get("telemetry", {}), _TELEMETRY),
         alerts=read_section(faults, ("alerts",), values.get("alerts", {}), _ALERTS),
+        ledger=read_section(faults, ("ledger",), values.get("ledger", {}), _LEDGER),
         providers=read_tables(faults, ("providers",), values.get("providers", {}), _PROVIDER),
         models=read_tables(faults, ("models",), models, _MODEL),
         pricing=read_tables(faults, ("models",), prices, _PRICING),
@@ -220,6 +234,28 @@ def _with_environment(
             "for lease_s, and a running request must not lose its hold",
         )
     return server.model_copy(update=changes)
+
+
+def _check_ledger(ledger: LedgerSection | None, env: Mapping[str, str], faults: FaultList) -> None:
+    """Redis needs an address, which may hold a password and so is never in the file."""
+    if ledger is not None and ledger.store == "redis" and not env.get(ledger.redis_url_env):
+        faults.add(
+            ("ledger", "redis_url_env"),
+            f"the environment variable {ledger.redis_url_env} is not set; set it to an address "
+            'such as redis://localhost:6379/0, or write `store = "sqlite"`',
+        )
+
+
+def _check_windows(sections: _Sections, faults: FaultList) -> None:
+    if sections.ledger is None or sections.ledger.store != "redis":
+        return
+    for place, budget in sections.budgets.items():
+        if isinstance(budget.window, RollingWindow):
+            faults.add(
+                ("budgets", place, "window"),
+                'rolling windows need the SQLite ledger; use "hour", "day", "week", "month" or '
+                '"total", or write `store = "sqlite"` under [ledger]',
+            )
 
 
 def _data_dir(path: Path, server: ServerSection, env: Mapping[str, str]) -> Path:

@@ -26,6 +26,11 @@ class DataDir:
         return self.path / "ledger.sqlite3"
 
     @property
+    def redis(self) -> Path:
+        """What must outlive the process beside a ledger in Redis."""
+        return self.path / "redis"
+
+    @property
     def keys(self) -> Path:
         return self.path / "keys.sqlite3"
 

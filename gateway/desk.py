@@ -9,6 +9,7 @@ from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook, Charge
 from budgets.value import value
 from gateway.auth import Principal
+from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.providers.port import Provider, Timeouts
@@ -51,6 +52,7 @@ class Desk:
     tier_of: Mapping[str, str]
     tokenizer: Tokenizer
     limits: Limits
+    now_ms: Callable[[], int] = now_ms
 
 
 @value

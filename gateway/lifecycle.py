@@ -18,7 +18,7 @@ import logging
 import time
 
 from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano, surveyed
-from gateway.clock import new_request_id, now_ms
+from gateway.clock import new_request_id
 from gateway.desk import Call, Desk, Spending
 from gateway.errors import (
     ApiError,
@@ -30,16 +30,17 @@ from gateway.errors import (
     unauthorized,
 )
 from gateway.identity import OWN_RUN, identify
+from gateway.input_size import exact_size, whole_size
 from gateway.quotes import Quoter
 from gateway.records import begin_event, end_event, stamp
 from gateway.response import (
+    Answer,
     ClientGone,
     RawHeaders,
     Receive,
     Scope,
     Send,
     read_body,
-    send_error,
 )
 from gateway.spending import Spender
 from gateway.wire import read_chat_request
@@ -67,22 +68,23 @@ class Lifecycle:
         """Answer one chat completion; every failure becomes one error in OpenAI's shape."""
         request_id = new_request_id()
         own = [(b"x-weir-request-id", request_id.encode())]
+        answer = Answer(send)
         self._under_way += 1
         try:
             if self._under_way > self._desk.limits.concurrent_requests:
                 raise overloaded(self._desk.limits.concurrent_requests)
-            await self._serve(request_id, scope, receive, send)
+            await self._serve(request_id, scope, receive, answer)
         except ApiError as error:
-            await send_error(send, error, own)
+            await answer.fail(error, own)
         except ClientGone:
             return
         except LedgerError as error:
             LOG.error("request %s: %s", request_id, error)
-            await send_error(send, ledger_unavailable(), own)
+            await answer.fail(ledger_unavailable(), own)
         except Exception:
             # A fault of ours must not look like a dropped connection; the log tells what it was.
             LOG.exception("request %s", request_id)
-            await send_error(send, internal_error(request_id), own)
+            await answer.fail(internal_error(request_id), own)
         finally:
             self._under_way -= 1
 
@@ -93,7 +95,7 @@ class Lifecycle:
         quoter = self._quoter(call, features, headroom)
         route = self._decide(call, features, classification, quoter)
         if isinstance(route, RouteDecision) and self._is_tight(route, quoter):
-            quoter = await self._count_input(call, quoter)
+            quoter = quoter.measured()
             route = self._decide(call, features, classification, quoter)
         if isinstance(route, NoRoute):
             raise await self._turn_away(call, classification, route, no_route(route))
@@ -111,7 +113,7 @@ class Lifecycle:
             raise unauthorized()
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id)
-        admitted_ms = now_ms()
+        admitted_ms = self._desk.now_ms()
         charges = self._desk.budgets.charges(
             identity.scopes, admitted_ms // 1000, lone_run=identity.run_source == OWN_RUN
         )
@@ -132,14 +134,15 @@ class Lifecycle:
     # 4 ------------------------------------------------------------------------------------
 
     def _quoter(self, call: Call, features: Features, headroom: int | None) -> Quoter:
-        desk = self._desk
+        desk, chat = self._desk, call.chat
+        has_media = features.images or features.audio or features.files
         return Quoter(
             prices=desk.prices,
-            request=call.chat,
-            features=features,
+            request=chat,
             headroom_nano=headroom,
             now_s=call.now_ms // 1000,
             answer_cap_tokens=desk.limits.answer_cap_tokens,
+            size=exact_size(chat.body) if has_media else whole_size(chat.raw, chat.body),
         )
 
     def _decide(
@@ -172,14 +175,10 @@ class Lifecycle:
         return self._desk.catalog.resolve(call.chat.model)
 
     def _is_tight(self, route: RouteDecision, quoter: Quoter) -> bool:
-        """Whether counting the input could change what fits: its size is but a wide bound."""
+        """Whether measuring the input could change what fits: at a glance it looks larger."""
         if quoter.headroom_nano is None:
             return False
         return route.over_headroom or route.ceiling_nano > quoter.headroom_nano // TIGHT_SHARE
-
-    async def _count_input(self, call: Call, quoter: Quoter) -> Quoter:
-        counted = await self._desk.tokenizer.count_prompt(call.chat.body)
-        return quoter.with_count(counted)
 
     async def _turn_away(
         self,

@@ -5,7 +5,7 @@ so far, and says when a stream has used up what was reserved. Counting with the 
 text cannot have more tokens than bytes, so nothing is counted before that many bytes have passed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -109,7 +109,11 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> list[Sighting]:
         """The events that became whole with this chunk, in order."""
-        return [self._look(event) for event in self._splitter.feed(chunk)]
+        return list(self.each(chunk))
+
+    def each(self, chunk: bytes) -> Iterator[Sighting]:
+        """The same one by one: an event counts from the moment it is taken."""
+        return map(self._look, self._splitter.feed(chunk))
 
     @property
     def pending(self) -> bytes:

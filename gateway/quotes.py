@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from budgets.prices import Price, PriceCard, affordable_output_tokens, ceiling_nano
 from budgets.value import value
-from gateway.tokenizer import input_bound_tokens, widened_tokens
+from gateway.input_size import InputSize, exact_size
 from gateway.wire import ChatRequest
 from routing.catalog import ModelCard
 from routing.decide import Quote
-from routing.features import Features
 
 MIN_ANSWER_TOKENS = 16
 
@@ -41,11 +40,10 @@ class Quoter:
 
     prices: PriceCard
     request: ChatRequest
-    features: Features
     headroom_nano: int | None
     now_s: int
     answer_cap_tokens: int
-    counted_tokens: int | None = None
+    size: InputSize
     _bids: dict[str, Bid | None] = field(default_factory=dict)
 
     def __call__(self, card: ModelCard) -> Quote:
@@ -59,9 +57,9 @@ class Quoter:
             self._bids[card.name] = self._bid(card)
         return self._bids[card.name]
 
-    def with_count(self, counted_tokens: int) -> "Quoter":
-        """Quotes for the same request with its input counted."""
-        return replace(self, counted_tokens=counted_tokens, _bids={})
+    def measured(self) -> "Quoter":
+        """Quotes for the same request with its input measured and not only taken at a glance."""
+        return replace(self, size=exact_size(self.request.body), _bids={})
 
     def _bid(self, card: ModelCard) -> Bid | None:
         tier = self.request.body.get("service_tier")
@@ -94,16 +92,5 @@ class Quoter:
         return affordable if affordable >= min(MIN_ANSWER_TOKENS, output) else output
 
     def input_tokens(self, card: ModelCard) -> int:
-        """The bound of the input: by size, or by count where that is tighter."""
-        features = self.features
-        media = features.images + features.audio + features.files
-        by_size = input_bound_tokens(
-            len(self.request.raw),
-            len(self.request.body["messages"]),
-            media,
-            card.prompt_overhead_tokens,
-        )
-        if self.counted_tokens is None:
-            return by_size
-        counted = widened_tokens(self.counted_tokens, media, card.prompt_overhead_tokens)
-        return min(by_size, counted)
+        """At most so many input tokens with a model."""
+        return self.size.bound_tokens(card.prompt_overhead_tokens)

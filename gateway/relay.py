@@ -150,7 +150,7 @@ class StreamRelay:
             if watch.gone:
                 break
             passed: list[bytes] = []
-            for event in self._meter.feed(chunk):
+            for event in self._meter.each(chunk):
                 if self._meter.over_limit():
                     return await self._cut(passed)
                 if event.done or kept:

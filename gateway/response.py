@@ -102,6 +102,27 @@ async def send_error(send: Send, error: ApiError, own: Iterable[tuple[bytes, byt
     await send_whole(send, error.status, [*error.headers(), *own], error.body())
 
 
+class Answer:
+    """One response under way: `send`, and whether its head has gone out."""
+
+    __slots__ = ("_send", "begun")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
+
+    async def fail(self, error: ApiError, own: Iterable[tuple[bytes, bytes]]) -> None:
+        """Tell the client: as the whole response, or at the end of a stream that had begun."""
+        if self.begun:
+            await end_stream(self._send, error.as_sse())
+        else:
+            await send_error(self._send, error, own)
+
+
 async def start_stream(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
 

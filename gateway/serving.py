@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from budgets.ledger import LedgerError
 from gateway.auth import AuthError, load_secret
 from gateway.budget_registry import BudgetRegistryError
 from gateway.config import Settings
@@ -30,6 +31,7 @@ STARTUP_ERRORS = (
     DataDirError,
     BudgetRegistryError,
     KeyRegistryError,
+    LedgerError,
     ProviderBuildError,
     WarehouseError,
 )

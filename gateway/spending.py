@@ -101,6 +101,7 @@ class Spender:
                     break
                 continue
             spending.event.first_byte_ms = since_ms(spending.call.started_s)
+            spending.event.upstream_request_id = _request_id_of(reply.headers)
             self._desk.health.answered(card, reply.status, reply.headers)
             if counts_as_failure(reply.status) and place < len(candidates):
                 reply.close()
@@ -165,9 +166,7 @@ class Spender:
         return price
 
     async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
-        counted = spending.quoter.counted_tokens
-        if counted is None:
-            counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
+        counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
         bid = spending.bids[spending.card.name]
         return TokenUsage(
             fresh=min(
@@ -198,18 +197,12 @@ class Spender:
         stamp(event, spending.call.started_s)
         record = event.to_outbox()
         try:
-            if price is None:
-                await self._desk.ledger.release(spending.hold, record)
-            else:
-                await self._desk.ledger.settle(spending.hold, price.total_nano, record)
+            await self._post(spending, price, record)
         except asyncio.CancelledError:
-            await asyncio.shield(self._settle_again(spending, price, record))
+            await asyncio.shield(self._post(spending, price, record))
             raise
-        spending.settled = True
 
-    async def _settle_again(
-        self, spending: Spending, price: Cost | None, record: OutboxEvent
-    ) -> None:
+    async def _post(self, spending: Spending, price: Cost | None, record: OutboxEvent) -> None:
         if price is None:
             await self._desk.ledger.release(spending.hold, record)
         else:
@@ -255,6 +248,14 @@ class Spender:
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
             (b"x-weir-run", spending.call.identity.run.encode()),
         ]
+
+
+def _request_id_of(headers: RawHeaders) -> str:
+    """The provider's own name for the request, by which its support finds it."""
+    for name, content in headers:
+        if name == b"x-request-id":
+            return content[:256].decode("latin-1")
+    return ""
 
 
 def _is_event_stream(headers: RawHeaders) -> bool:

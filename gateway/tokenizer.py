@@ -1,8 +1,7 @@
-"""Counts tokens of text: a bound that holds for every model, and an estimate where one is needed.
+"""Estimates tokens with tiktoken where a provider reports nothing.
 
-A byte-level tokenizer never makes more tokens than the text has bytes, so the size of the request
-is a safe bound and costs nothing. The count by tiktoken is tighter, but it is OpenAI's vocabulary:
-for other models it is widened by a factor. What a request really used, the provider reports.
+The vocabulary is OpenAI's; other models make up to several times as many tokens of digits, line
+breaks or Thai. So this count never bounds what a request may cost: `gateway/input_size.py` does.
 """
 
 import asyncio
@@ -14,10 +13,9 @@ from typing import Any
 
 import tiktoken
 
+from gateway.input_size import MESSAGE_OVERHEAD_TOKENS
+
 ENCODING = "cl100k_base"
-SAFETY_FACTOR_PERCENT = 150
-MESSAGE_OVERHEAD_TOKENS = 8
-MEDIA_TOKENS = 4_096
 OFF_LOOP_CHARS = 20_000
 
 
@@ -72,18 +70,3 @@ def texts_in(value: Any) -> Iterator[str]:
             pending.extend(item)
         elif item is not None:
             yield str(item)
-
-
-def input_bound_tokens(size_bytes: int, messages: int, media: int, overhead_tokens: int) -> int:
-    """At most so many input tokens, from the body's size alone.
-
-    `media` is the number of images, sounds and files: what they cost has nothing to do with the
-    bytes that name them. `overhead_tokens` is what the model's own template adds.
-    """
-    return size_bytes + MESSAGE_OVERHEAD_TOKENS * messages + MEDIA_TOKENS * media + overhead_tokens
-
-
-def widened_tokens(counted_tokens: int, media: int, overhead_tokens: int) -> int:
-    """A counted prompt as a bound for models with another vocabulary."""
-    widened = -(-counted_tokens * SAFETY_FACTOR_PERCENT // 100)
-    return widened + MEDIA_TOKENS * media + overhead_tokens

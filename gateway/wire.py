@@ -19,6 +19,9 @@ _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _HIDE_A_KEY = (b'\\\\"', b" :", b"\n:", b"\t:", b"\r:")
 _SPACE = " \t\r\n"
 _NESTING = (dict, list)
+LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
+# llama.cpp heeds these before the usual fields, which would then bound nothing.
+OTHER_LIMITS = {"n_predict": "max_tokens", "n_cmpl": "n"}
 _DECODER = json.JSONDecoder(strict=False)
 # Far below what the second reading of a body, which is recursive, can bear.
 MAX_DEPTH = 200
@@ -33,7 +36,6 @@ class ChatRequest:
     model: str
     stream: bool
     wants_usage: bool
-    output_tokens_field: str | None
     output_tokens: int | None
     choices: int
 
@@ -60,7 +62,7 @@ def read_chat_request(raw: bytes) -> ChatRequest:
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise bad_request("`stream_options` must be an object.", "stream_options", "invalid_type")
-    field, limit = _output_limit(body)
+    _refuse_other_limits(body)
     choices = _positive(body, "n") or 1
     return ChatRequest(
         raw=raw,
@@ -68,8 +70,7 @@ def read_chat_request(raw: bytes) -> ChatRequest:
         model=model,
         stream=bool(stream),
         wants_usage=bool(options and options.get("include_usage")),
-        output_tokens_field=field,
-        output_tokens=limit,
+        output_tokens=_output_limit(body),
         choices=choices,
     )
 
@@ -172,17 +173,20 @@ def _positive(body: Mapping[str, Any], field: str) -> int | None:
     return value
 
 
-def _output_limit(body: Mapping[str, Any]) -> tuple[str | None, int | None]:
-    """The field that bounds the answer and its value; the smaller one where both are set."""
-    limits = [
-        (value, field)
-        for field in ("max_completion_tokens", "max_tokens")
-        if (value := _positive(body, field)) is not None
-    ]
-    if not limits:
-        return None, None
-    value, field = min(limits)
-    return field, value
+def _refuse_other_limits(body: Mapping[str, Any]) -> None:
+    for field, usual in OTHER_LIMITS.items():
+        if body.get(field) is not None:
+            raise bad_request(
+                f"`{field}` would set aside what bounds the cost of a request; use `{usual}`.",
+                field,
+                "unsupported_parameter",
+            )
+
+
+def _output_limit(body: Mapping[str, Any]) -> int | None:
+    """What bounds the answer; the smaller one where both fields are set."""
+    limits = [value for field in LIMIT_FIELDS if (value := _positive(body, field)) is not None]
+    return min(limits, default=None)
 
 
 def upstream_body(
@@ -191,7 +195,8 @@ def upstream_body(
     """The bytes for the provider: the model's own name, and usage reported on streams.
 
     `output_tokens` bounds the answer where the client set no bound or a larger one; None leaves the
-    client's word. Everything else is as it came.
+    client's word. Of two bounds the smaller is written into both, because providers differ in which
+    they heed. Everything else is as it came.
     """
     changes: dict[str, Any] = {}
     if upstream_model != request.model:
@@ -199,8 +204,13 @@ def upstream_body(
     if request.stream and not request.wants_usage:
         options = request.body.get("stream_options") or {}
         changes["stream_options"] = {**options, "include_usage": True}
-    if output_tokens is not None:
-        changes[request.output_tokens_field or limit_field] = output_tokens
+    bound = request.output_tokens if output_tokens is None else output_tokens
+    if request.output_tokens is None and bound is not None:
+        changes[limit_field] = bound
+    elif bound is not None:
+        for field in LIMIT_FIELDS:
+            if (request.body.get(field) or 0) > bound:
+                changes[field] = bound
     return splice(request.raw, request.body, changes) if changes else request.raw
 
 

@@ -34,7 +34,7 @@ class SqliteLedger:
     Processes that share the file take turns; each looks again after another's.
     """
 
-    def __init__(self, path: Path, shaper: EventShaper, *, journal_sync_ms: int = 5) -> None:
+    def __init__(self, path: Path, shaper: EventShaper, *, journal_sync_ms: int = 20) -> None:
         """Open the file or make it; raise LedgerError where that cannot be done."""
         try:
             self._write = connect(path)

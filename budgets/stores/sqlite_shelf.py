@@ -199,6 +199,10 @@ class SqliteShelf:
 
     # -- the file ---------------------------------------------------------------------------
 
+    def is_quiet(self) -> bool:
+        """Whether at most one request has money held."""
+        return len(self._holds) <= 1
+
     def flush(self) -> None:
         """Write what changed into the open transaction; raise sqlite3.Error where that fails."""
         write = self._connection

@@ -49,11 +49,15 @@ class Memory(Protocol):
     def forget(self) -> None:
         """The transaction was undone: remember only what the file says."""
 
+    def is_quiet(self) -> bool:
+        """Whether nobody is likely to share this turn's commit, so that it need not wait."""
+
 
 class Turn:
     """The transaction of one turn of the event loop; `with` it makes one step inside.
 
-    The first step begins it, the loop commits it once every task that was ready has had its say.
+    The first step begins it, the loop commits it once every task that was ready has had its say,
+    or who waits for it does so where there is nobody to share it with.
     A step raises LedgerError before it changes anything; any other error may have left half a step
     behind and undoes the whole turn.
     """
@@ -101,6 +105,8 @@ class Turn:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._open:
             self._done.append(waiter)
+            if self._shelf.is_quiet():
+                self.commit()
         else:
             waiter.set_result(None)
         return waiter

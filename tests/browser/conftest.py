@@ -56,7 +56,7 @@ class Watch:
             self.elsewhere.append(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     program = next((found for name in PROGRAMS if (found := shutil.which(name))), None)
     if program is None:
@@ -67,13 +67,13 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     with filled_warehouse(tmp_path_factory.mktemp("browser") / "weir.duckdb") as filled:
         yield filled
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def base_url(warehouse: Warehouse) -> Iterator[str]:
     with served(Backstage(warehouse)) as url:
         yield url

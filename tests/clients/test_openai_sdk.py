@@ -185,6 +185,16 @@ def test_fields_that_weir_does_not_know_pass_through(weir: GatewayProcess) -> No
     assert answer.choices[0].logprobs is not None
 
 
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_of_two_limits_the_model_keeps_to_the_smaller(weir: GatewayProcess, field: str) -> None:
+    limits: Any = {"max_tokens": 40, "max_completion_tokens": 40, field: 2}
+    answer = sdk(weir).chat.completions.create(
+        model="auto", messages=[{"role": "user", "content": "Count to one hundred."}], **limits
+    )
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 2
+
+
 def test_a_request_is_charged_to_the_workflow_and_run_that_it_names(weir: GatewayProcess) -> None:
     client = sdk(weir)
     ask = client.chat.completions.with_raw_response.create

@@ -4,6 +4,7 @@ A store joins the suite with one function here that opens it on an empty directo
 """
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -20,9 +21,13 @@ import pytest
 from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
 from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxEvent
 from budgets.scopes import Charge, Window
+from budgets.stores import redis_books
 from budgets.stores.in_memory import InMemoryLedger
+from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.redis_scripts import Keys
 from budgets.stores.sqlite_books import open_books
+from tests.contracts.redis_server import shared_server
 
 T = TypeVar("T")
 
@@ -76,9 +81,37 @@ async def in_sqlite(directory: Path) -> AsyncIterator[Opened]:
         ledger.close()
 
 
+@asynccontextmanager
+async def in_redis(directory: Path) -> AsyncIterator[Opened]:
+    """On the server that all tests share, under the name of an organisation nobody else has.
+
+    Its timeout is generous, because no test of the contract is about a server that is slow.
+    """
+    server, org = shared_server(), uuid.uuid4().hex
+    ledger = RedisLedger(
+        server.url,
+        org,
+        shaper(),
+        directory / "redis",
+        timeout_ms=20_000,
+        may_found=True,
+        server_time=False,
+    )
+    try:
+        await ledger.open()
+        yield Opened(ledger, lambda: redis_books.open_books(server.url, org))
+    finally:
+        await ledger.aclose()
+        server.client.delete(*Keys.of(org).all())
+
+
 each_store = pytest.mark.parametrize(
     "backend",
-    [pytest.param(in_memory, id="memory"), pytest.param(in_sqlite, id="sqlite")],
+    [
+        pytest.param(in_memory, id="memory"),
+        pytest.param(in_sqlite, id="sqlite"),
+        pytest.param(in_redis, id="redis", marks=pytest.mark.redis),
+    ],
 )
 
 

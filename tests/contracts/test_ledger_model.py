@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from budgets.ledger import Account, Hold
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
-from tests.contracts.ledger_backends import NOON_MS, Opened, in_memory, in_sqlite, shaper
+from tests.contracts.ledger_backends import (
+    NOON_MS,
+    Backend,
+    Opened,
+    in_memory,
+    in_redis,
+    in_sqlite,
+    shaper,
+)
 from tests.contracts.ledger_model import (
     Answer,
     Dispatch,
@@ -25,6 +34,7 @@ from tests.contracts.ledger_model import (
     Step,
     take_step,
 )
+from tests.contracts.redis_server import shared_server
 
 LIMITS: dict[str, int | None] = {"org:o": None, "team:t": 90, "key:a": 60, "key:b": 40, "run:r": 25}
 HOLD_IDS = st.integers(0, 11).map("h{}".format)
@@ -43,6 +53,8 @@ MOVE: st.SearchStrategy[Dispatch | Settle | Release] = st.one_of(
 class LedgerMachine(RuleBasedStateMachine):
     """The same steps on the model, the memory store and the SQLite store."""
 
+    backends: Mapping[str, Backend] = {"memory": in_memory, "sqlite": in_sqlite}
+
     @initialize()
     def open_stores(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -54,8 +66,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.posted_before: dict[str, int] = {}
         self.corrected = False
         self.stores: dict[str, Opened] = {}
-        self.known: dict[str, dict[str, Hold]] = {"memory": {}, "sqlite": {}}
-        for name, backend in (("memory", in_memory), ("sqlite", in_sqlite)):
+        self.known: dict[str, dict[str, Hold]] = {name: {} for name in self.backends}
+        for name, backend in self.backends.items():
             opening = self.stack.enter_async_context(backend(Path(self.directory.name)))
             self.stores[name] = self.loop.run_until_complete(opening)
 
@@ -155,6 +167,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """What is on the file is all there is."""
+        if "sqlite" not in self.stores:
+            return
         self.stores["sqlite"].store.close()
         path = Path(self.directory.name) / "ledger.sqlite3"
         ledger = SqliteLedger(path, shaper())
@@ -185,5 +199,17 @@ class LedgerMachine(RuleBasedStateMachine):
             self.posted_before[name] = account.posted_nano
 
 
+class RedisLedgerMachine(LedgerMachine):
+    """The same steps on the model and on Redis, which forgets its scripts now and then."""
+
+    backends: Mapping[str, Backend] = {"redis": in_redis}
+
+    @rule()
+    def forget_the_scripts(self) -> None:
+        shared_server().client.script_flush()
+
+
 TestLedgerMachine = pytest.mark.slow(LedgerMachine.TestCase)
 TestLedgerMachine.settings = settings(max_examples=2 * settings.default.max_examples)
+TestRedisLedgerMachine = pytest.mark.redis(pytest.mark.slow(RedisLedgerMachine.TestCase))
+TestRedisLedgerMachine.settings = settings(max_examples=settings.default.max_examples // 2)

@@ -1,6 +1,6 @@
 """Fifty requests at once for money that bears ten: ten are sent, forty refused, nothing over."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -34,14 +34,18 @@ def up() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def ceiling_nano(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """What one of the requests may cost at most, as a refusal of the gateway tells it."""
+def ceiling_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
+    """What a request may cost at most, as a refusal of the gateway tells it; every byte counts."""
     config = upstream_config("http://127.0.0.1:1/v1", budget("org", "0.000000001"))
     with gateway(tmp_path_factory.mktemp("probe"), config) as weir:
-        error = weir.chat(MESSAGE, max_tokens=MAX_TOKENS).error
-    ceiling_nano = nano_from_usd(error["needed_usd"])
-    assert ceiling_nano > OUTPUT_NANO * MAX_TOKENS + INPUT_NANO * PROMPT_TOKENS
-    return ceiling_nano
+
+        def ask(**fields: Any) -> int:
+            error = weir.chat(MESSAGE, max_tokens=MAX_TOKENS, **fields).error
+            ceiling_nano = nano_from_usd(error["needed_usd"])
+            assert ceiling_nano > OUTPUT_NANO * MAX_TOKENS + INPUT_NANO * PROMPT_TOKENS
+            return ceiling_nano
+
+        yield ask
 
 
 def race(weir: GatewayProcess, up: Upstream, **fields: Any) -> list[Answer]:
@@ -92,12 +96,13 @@ def assert_refused(answer: Answer, scope: str, limit_nano: int, needed_nano: int
 def test_exactly_ten_of_fifty_are_sent(
     tmp_path: Path,
     up: Upstream,
-    ceiling_nano: int,
+    ceiling_of: Callable[..., int],
     configured: str,
     refused_by: str,
     headers: dict[str, str],
     stream: bool,
 ) -> None:
+    ceiling_nano = ceiling_of(stream=stream)
     limit_nano = FITTING * ceiling_nano + ceiling_nano - 1
     config = upstream_config(up.base_url, budget(configured, format_usd(limit_nano), "day"))
     with gateway(tmp_path, config) as weir:
@@ -120,8 +125,9 @@ def test_exactly_ten_of_fifty_are_sent(
 
 
 def test_a_budget_spent_in_a_row_ends_where_the_next_ceiling_does_not_fit(
-    tmp_path: Path, up: Upstream, ceiling_nano: int
+    tmp_path: Path, up: Upstream, ceiling_of: Callable[..., int]
 ) -> None:
+    ceiling_nano = ceiling_of()
     limit_nano = 2 * ceiling_nano
     with gateway(
         tmp_path, upstream_config(up.base_url, budget("key:*", format_usd(limit_nano), "day"))
@@ -138,9 +144,10 @@ def test_a_budget_spent_in_a_row_ends_where_the_next_ceiling_does_not_fit(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_without_a_limit_the_answer_is_bounded_to_what_the_budget_affords(
-    tmp_path: Path, up: Upstream, ceiling_nano: int, stream: bool
+    tmp_path: Path, up: Upstream, ceiling_of: Callable[..., int], stream: bool
 ) -> None:
     up.play = Play(tokens=10_000)
+    ceiling_nano = ceiling_of(stream=stream)
     limit_nano = 2 * ceiling_nano
     config = upstream_config(up.base_url, budget("key:*", format_usd(limit_nano)))
     with gateway(tmp_path, config) as weir:

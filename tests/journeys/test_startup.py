@@ -145,6 +145,18 @@ def test_a_wrong_setting_is_said_in_plain_words(
     assert "Traceback" not in answer.stderr
 
 
+@pytest.mark.parametrize("file", ["ledger.sqlite3", "keys.sqlite3", "weir.duckdb"])
+def test_a_file_that_cannot_be_read_is_named_in_plain_words(tmp_path: Path, file: str) -> None:
+    weir = GatewayProcess(tmp_path, SCRIPTED_CONFIG)
+    weir.data.mkdir()
+    (weir.data / file).write_bytes(b"no database" * 1_000)
+    answer = weir.command("serve", "--port", "0")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("weir: ")
+    assert str(weir.data / file) in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
 def test_gateway_json_names_the_process_and_goes_with_it(tmp_path: Path) -> None:
     with gateway(tmp_path, SCRIPTED_CONFIG) as weir:
         note = weir.data / "gateway.json"

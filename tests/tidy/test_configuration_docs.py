@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
+from budgets.config import (
+    BudgetSection,
+    DatedPrice,
+    LedgerSection,
+    ModelPricing,
+    PriceSection,
+)
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
 from gateway.providers.config import (
@@ -24,6 +30,7 @@ from telemetry.config import TelemetrySection
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SECTIONS: dict[type[BaseModel], str] = {
     ServerSection: "configuration.md",
+    LedgerSection: "configuration.md",
     OpenAIHttpSection: "configuration.md",
     LocalModelSection: "configuration.md",
     ScriptedSection: "configuration.md",
@@ -51,7 +58,12 @@ def test_every_key_of_the_configuration_is_described(section: type[BaseModel]) -
 
 
 @pytest.mark.parametrize(
-    ("heading", "section"), [("[server]", ServerSection), ("[telemetry]", TelemetrySection)]
+    ("heading", "section"),
+    [
+        ("[server]", ServerSection),
+        ("[ledger]", LedgerSection),
+        ("[telemetry]", TelemetrySection),
+    ],
 )
 def test_defaults_in_the_documentation_are_the_real_ones(
     heading: str, section: type[BaseModel]
@@ -77,7 +89,7 @@ def commands(parser: argparse.ArgumentParser, path: str = "weir") -> Iterator[tu
 def test_every_command_and_option_is_described() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     found = dict(commands(_parser()))
-    assert len(found) == 14
+    assert len(found) == 15
     for command, options in found.items():
         assert f"`{command}`" in text
         assert {option for option in options if option not in text} == set()

@@ -18,6 +18,7 @@ class Rows:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
+        self.quiet = False
         self.known: list[object] = []
         self.pending: list[object] = []
 
@@ -36,6 +37,9 @@ class Rows:
     def forget(self) -> None:
         self.pending = []
         self.refresh()
+
+    def is_quiet(self) -> bool:
+        return self.quiet
 
 
 class Rig:
@@ -85,6 +89,22 @@ def test_the_steps_of_one_turn_share_one_commit(tmp_path: Path) -> None:
         assert opened.stored() == list(range(20))
         assert opened.statements.count("BEGIN IMMEDIATE") == 1
         assert opened.statements.count("COMMIT") == 1
+
+    tell(tmp_path, story)
+
+
+def test_who_is_alone_is_committed_at_once(tmp_path: Path) -> None:
+    async def story(opened: Rig) -> None:
+        opened.rows.quiet = True
+        with opened.turn:
+            opened.rows.pending.append(1)
+        waiter = opened.turn.committed()
+        assert waiter.done()
+        assert opened.stored() == [1]
+        await opened.write(2)
+        await asyncio.sleep(0)
+        assert opened.stored() == [1, 2]
+        assert opened.statements.count("COMMIT") == 2
 
     tell(tmp_path, story)
 

@@ -77,7 +77,7 @@ def watching(
     store = AlertStore(path / "keys.sqlite3")
     webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
-    watch = AlertWatch(book, lambda: nullcontext(books), store, webhook, clock)  # type: ignore[arg-type, return-value]
+    watch = AlertWatch(book, lambda: nullcontext(books.accounts), store, webhook, clock)  # type: ignore[arg-type, return-value]
     return watch, store
 
 

@@ -12,9 +12,9 @@ from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import SqliteBooks, open_books
 from gateway import budget_board
-from gateway.budget_board import BudgetBoard, with_burndown, with_sources
+from gateway.budget_board import BudgetBoard, Seeding, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, read_budget
-from gateway.budget_report import budget_rows
+from gateway.budget_report import Accounts, budget_rows
 from tests.unit.gateway.desks import SHAPER, run
 
 NOW_MS = 1_793_491_200_000
@@ -60,11 +60,17 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         with open_books(tmp_path / "ledger.sqlite3") as opened:
             yield opened
 
+    @contextmanager
+    def accounts() -> Iterator[Accounts]:
+        with books() as opened:
+            yield opened.accounts
+
     async def story() -> None:
         ledger = SqliteLedger(tmp_path / "ledger.sqlite3", SHAPER)
         registry = BudgetRegistry(tmp_path / "keys.sqlite3")
         book = BudgetBook([DAY])
-        board = BudgetBoard(book, registry, ledger, books, no_query, lambda: NOW_MS)
+        seeding = Seeding(ledger, books)
+        board = BudgetBoard(book, registry, accounts, seeding, no_query, lambda: NOW_MS)
         await board.start()
         section = read_budget({**TERMS, "timezone": "Asia/Tokyo"})
         assert await board.put(section, "k1") == DAY.name

@@ -207,6 +207,8 @@ def test_a_fault_is_placed_and_explained(
         ("[server]\norg = 'a/b'", "server.org", "match pattern"),
         ("[server]\nlease_s = 600", "server.lease_s", "longer than request_timeout_s (600)"),
         ("[telemetry]\nbatch_rows = 0", "telemetry.batch_rows", "greater than or equal to 1"),
+        ('[ledger]\nstore = "redis"', "ledger.redis_url_env", "WEIR_REDIS_URL is not set"),
+        ("[ledger]\ntimeout_ms = 5", "ledger.timeout_ms", "greater than or equal to 10"),
         ("budgets = 3", "budgets", "expected tables such as [[budgets]]"),
         ('[[budgets]]\nscope = "org"\nwindow = "day"', "budgets[0].limit_usd", "is missing"),
         (

@@ -306,3 +306,13 @@ def test_cancelled_at_any_turn_of_the_loop_a_hold_ends_exactly_once(turns: int) 
         assert len(settled) == 1
         assert posted_nano(desk) > 0
     assert_at_rest(desk)
+
+
+def test_a_stream_whose_money_cannot_be_settled_ends_with_an_error_and_one_head() -> None:
+    ledger = Stubborn("settle", times=2)
+    desk = make_desk({"main": scripted(say="one two three")}, ledger=ledger)
+    client = run(ask(desk, chat(max_tokens=10, stream=True)))
+    assert client.status == 200
+    assert client.ended
+    assert b'"code":"ledger_unavailable"' in client.text.rpartition(b"event: error\n")[2]
+    assert b"[DONE]" not in client.text

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from budgets.prices import PriceCard, cost, make_price
 from budgets.usage import TokenUsage
+from gateway.input_size import MEDIA_TOKENS, whole_size
 from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter
 from gateway.wire import read_chat_request
 from routing.catalog import ModelCard
-from routing.features import extract_with_text
 
 CARD = ModelCard("m", "p", "up", "m", 10_000, 1_000, prompt_overhead_tokens=20)
 PICO = {"fresh": 1_000_000, "output": 2_000_000, "cached": 100_000, "reasoning": 3_000_000}
@@ -30,8 +30,8 @@ OUTPUT_NANO = 3_000  # the dearest class of the output
 def quoter(headroom_nano: int | None = None, **fields: Any) -> Quoter:
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hello there"}], **fields}
     request = read_chat_request(orjson.dumps(body))
-    features, _ = extract_with_text(request.body)
-    return Quoter(PRICES, request, features, headroom_nano, now_s=1, answer_cap_tokens=400)
+    size = whole_size(request.raw, request.body)
+    return Quoter(PRICES, request, headroom_nano, now_s=1, answer_cap_tokens=400, size=size)
 
 
 def bid_of(headroom_nano: int | None = None, **fields: Any) -> Bid:
@@ -93,24 +93,21 @@ def test_a_model_without_a_price_has_no_ceiling() -> None:
     assert asked(other).ceiling_nano is None
 
 
-def test_a_counted_input_tightens_the_quote_and_never_widens_it() -> None:
-    by_size = quoter(max_tokens=50)
-    counted = by_size.with_count(10)
-    bounds = [one.input_tokens(CARD) for one in (by_size, counted, by_size.with_count(10**6))]
-    assert bounds[1] < bounds[0] == bounds[2]
-    assert bounds[1] == 15 + CARD.prompt_overhead_tokens
-    bids = [one.bid(CARD) for one in (by_size, counted)]
+def test_a_measured_input_tightens_the_quote() -> None:
+    glance = quoter(max_tokens=50, user="line\nbreaks\n")
+    measured = glance.measured()
+    assert measured.input_tokens(CARD) < glance.input_tokens(CARD)
+    bids = [one.bid(CARD) for one in (glance, measured)]
     assert bids[1] is not None
     assert bids[0] is not None
     assert bids[1].ceiling_nano < bids[0].ceiling_nano
 
 
-def test_media_count_by_their_number_and_not_by_their_bytes() -> None:
-    image = {"type": "image_url", "image_url": {"url": "https://x.test/i.png"}}
+def test_measured_media_count_by_their_number_and_not_by_their_bytes() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     parts = [{"type": "text", "text": "Look"}, image, image]
-    message = {"messages": [{"role": "user", "content": parts}]}
-    assert quoter(**message).input_tokens(CARD) > 2 * 4_096
-    assert quoter(**message).with_count(10).input_tokens(CARD) > 2 * 4_096
+    asked = quoter(messages=[{"role": "user", "content": parts}]).measured()
+    assert 2 * MEDIA_TOKENS < asked.input_tokens(CARD) < 2 * MEDIA_TOKENS + 400
 
 
 @given(data=st.data(), max_tokens=st.integers(1, 3_000), choices=st.integers(1, 4))

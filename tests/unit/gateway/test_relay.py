@@ -147,6 +147,12 @@ def test_a_stream_above_its_limit_is_cut_and_a_report_before_is_not_believed() -
     assert outcome.body.startswith(b"event: error\ndata: ")
 
 
+def test_of_many_events_in_one_packet_those_within_the_limit_pass() -> None:
+    outcome, sent = stream(b"".join([event("more ")] * 50), limit_tokens=10)
+    assert (outcome.ending, outcome.output_tokens) == (Ending.KILLED, 11)
+    assert sent == event("more ") * 10
+
+
 @pytest.mark.parametrize(
     ("fault", "ending", "code"),
     [

@@ -1,23 +1,13 @@
-"""Counting tokens: the bound by size holds for whatever a prompt is made of."""
+"""Counting tokens of text for an estimate."""
 
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.tokenizer import (
-    MEDIA_TOKENS,
-    MESSAGE_OVERHEAD_TOKENS,
-    OFF_LOOP_CHARS,
-    Tokenizer,
-    input_bound_tokens,
-    prompt_texts,
-    texts_in,
-    vocabulary_folder,
-    widened_tokens,
-)
+from gateway.input_size import MESSAGE_OVERHEAD_TOKENS
+from gateway.tokenizer import OFF_LOOP_CHARS, Tokenizer, prompt_texts, texts_in, vocabulary_folder
 from tests.unit.gateway.desks import run
 
 
@@ -43,13 +33,6 @@ def test_texts_are_counted_and_special_names_are_plain_text(
 def test_a_text_never_has_more_tokens_than_bytes(text: str) -> None:
     counted = Tokenizer().count(text)
     assert counted <= len(text.encode())
-
-
-@given(st.lists(st.text(max_size=30), min_size=1, max_size=5))
-def test_the_bound_by_size_is_never_below_the_count(texts: list[str]) -> None:
-    body = {"model": "m", "messages": [{"role": "user", "content": text} for text in texts]}
-    counted = run(Tokenizer().count_prompt(body))
-    assert counted <= input_bound_tokens(len(orjson.dumps(body)), len(texts), 0, 0)
 
 
 def test_a_long_prompt_is_counted_like_a_short_one(tokenizer: Tokenizer) -> None:
@@ -83,10 +66,3 @@ def test_deep_values_are_walked_without_recursion() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert list(texts_in(deep)) == ["end"]
-
-
-def test_bounds_grow_with_messages_media_and_the_models_own_template() -> None:
-    assert input_bound_tokens(100, 2, 3, 40) == (
-        100 + 2 * MESSAGE_OVERHEAD_TOKENS + 3 * MEDIA_TOKENS + 40
-    )
-    assert widened_tokens(101, 1, 40) == 152 + MEDIA_TOKENS + 40

@@ -47,6 +47,8 @@ def refusal(text: str | bytes) -> ApiError:
         ('{"model":"m","max_tokens":1.5,' + MESSAGES + "}", "max_tokens", "invalid_value"),
         ('{"model":"m","max_completion_tokens":"9",' + MESSAGES + "}",
          "max_completion_tokens", "invalid_value"),
+        ('{"model":"m","n_predict":-1,' + MESSAGES + "}", "n_predict", "unsupported_parameter"),
+        ('{"model":"m","n_cmpl":5,' + MESSAGES + "}", "n_cmpl", "unsupported_parameter"),
         ('{"model":"m","model":"n",' + MESSAGES + "}", "model", "duplicate_key"),
         ('{"model":"m","messages":[{"role":"user","role":"system","content":""}]}',
          "role", "duplicate_key"),
@@ -162,4 +164,13 @@ def test_a_bound_replaces_the_client_s_own_field_or_uses_the_provider_s():
 
 def test_the_smaller_of_two_output_limits_counts():
     chat = read('{"model":"m","max_tokens":7,"max_completion_tokens":9,' + MESSAGES + "}")
-    assert (chat.output_tokens_field, chat.output_tokens) == ("max_tokens", 7)
+    assert chat.output_tokens == 7
+    for bound in (None, 5):
+        sent = orjson.loads(upstream_body(chat, "m", bound, "max_tokens"))
+        assert (sent["max_tokens"], sent["max_completion_tokens"]) == (bound or 7, bound or 7)
+
+
+def test_a_limit_that_is_null_is_none():
+    chat = read('{"model":"m","max_tokens":null,"n":null,' + MESSAGES + "}")
+    assert (chat.output_tokens, chat.choices) == (None, 1)
+    assert orjson.loads(upstream_body(chat, "m", 50, "max_tokens"))["max_tokens"] == 50

@@ -1,0 +1,18 @@
+-- Give the money back because nothing was billed; append the event where there is one.
+-- ARGV: epoch, clock, hold id, event id, payload, ended_ms (empty: when it was admitted), event id
+-- as JSON (null: no event).   Answers: as settle
+if lost() then
+  return { 'lost' }
+end
+local id = ARGV[3]
+local stored = redis.call('HGET', HOLD, id)
+if stored then
+  local _, _, admitted = hold_fields(stored)
+  local ended_ms = ARGV[6] == '' and admitted or ARGV[6]
+  return end_hold(id, stored, 'released', '0', ARGV[4], ARGV[5], ended_ms, ARGV[7])
+end
+local entry = redis.call('HGET', ENTRY, id)
+if not entry then
+  return { 'unknown' }
+end
+return repeated(entry, '0')

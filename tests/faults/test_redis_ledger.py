@@ -1,0 +1,182 @@
+"""Redis is away, slow or mute: denied in time, and what was spent is paid once it is back."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from budgets.ledger import Account, HoldState
+from budgets.stores.in_redis import RedisLedger
+from budgets.stores.redis_life import LedgerUnreachableError
+from tests.contracts.ledger_backends import charge, event, held, reservation, sent, shaper, spent
+from tests.contracts.redis_server import RedisServer, own_server
+from tests.faults.redis_gateways import (
+    DENIED_WITHIN_S,
+    ORG,
+    TIMEOUT_MS,
+    assert_books_add_up,
+    denied,
+    gateway,
+    org_account,
+    works_again,
+)
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with own_server() as server:
+        yield server
+
+
+# -- B12: away, paused, blackholed -----------------------------------------------------------
+
+
+def test_a_server_that_is_gone_denies_in_time_and_the_ledger_finds_the_next_one(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            await spent(ledger, reservation("h1", 10), 7)
+            server.kill()
+            for number in range(5):
+                await denied(lambda n=number: ledger.reserve(reservation(f"d{n}", 1)))
+            await denied(lambda: ledger.survey(["org:o"]))
+            await denied(lambda: ledger.record(event("refused")))
+            server.start()
+            await denied(lambda: ledger.reserve(reservation("empty", 1)), "no ledger any more")
+
+    asyncio.run(story())
+
+
+def test_a_paused_server_denies_in_time_and_works_again_by_itself(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            await spent(ledger, reservation("h1", 10), 7)
+            server.client.execute_command("CLIENT", "PAUSE", "1500", "ALL")
+            started_s = time.monotonic()
+            asked = [ledger.reserve(reservation(f"d{n}", 1)) for n in range(200)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert time.monotonic() - started_s < DENIED_WITHIN_S
+            assert all(isinstance(answer, LedgerUnreachableError) for answer in answers)
+            await denied(lambda: ledger.reserve(reservation("d-last", 1)))
+            await works_again(ledger, "after")
+            assert (await org_account(ledger)).posted_nano == 7
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_an_address_that_swallows_everything_denies_in_time(tmp_path: Path) -> None:
+    async def story() -> None:
+        async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            while await reader.read(65_536):
+                pass
+
+        hole = await asyncio.start_server(swallow, "127.0.0.1", 0)
+        port = hole.sockets[0].getsockname()[1]
+        ledger = RedisLedger(
+            f"redis://127.0.0.1:{port}", ORG, shaper(), tmp_path, timeout_ms=TIMEOUT_MS
+        )
+        await denied(ledger.open, "did not answer in time")
+        for number in range(3):
+            await denied(lambda n=number: ledger.reserve(reservation(f"d{n}", 1)))
+        await ledger.aclose()
+        hole.close()
+
+    asyncio.run(story())
+
+
+# -- B10: the answer is lost -----------------------------------------------------------------
+
+
+def test_a_reservation_whose_answer_was_lost_is_one_hold_when_it_is_asked_again(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            asked = reservation("h1", 60, charge("org:o", 100))
+            # The server gets the request, but answers only once nobody waits any more.
+            server.freeze()
+            await denied(lambda: ledger.reserve(asked))
+            server.thaw()
+            assert await org_account(ledger) == Account(0, 60, 0)
+            hold = await held(ledger, asked)
+            assert await org_account(ledger) == Account(0, 60, 0)
+            await ledger.settle(await ledger.dispatch(hold, b"h1"), 60, event("h1"))
+            assert await org_account(ledger) == Account(60, 0, 0)
+
+    asyncio.run(story())
+
+
+def test_money_that_was_held_without_anybody_knowing_goes_back(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            alive = await sent(ledger, reservation("alive", 5))
+            server.freeze()
+            asked = [ledger.reserve(reservation(f"d{n}", 10)) for n in range(20)]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            assert all(isinstance(answer, LedgerUnreachableError) for answer in answers)
+            server.thaw()
+            assert await org_account(ledger) == Account(0, 205, 0)
+            assert await ledger.expire(0) == []
+            assert await org_account(ledger) == Account(0, 5, 0)
+            await ledger.settle(alive, 4, event("alive"))
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+# -- B13: the settlement cannot be told ------------------------------------------------------
+
+
+def test_what_was_spent_while_redis_was_paused_is_posted_once_when_it_is_back(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            holds = [await sent(ledger, reservation(f"h{n}", 10)) for n in range(4)]
+            server.client.execute_command("CLIENT", "PAUSE", "700", "ALL")
+            one = await ledger.settle(holds[0], 7, event("h0"))
+            assert (one.state, one.posted_nano, one.overrun_nano) == (HoldState.SETTLED, 7, 0)
+            two = await ledger.settle(holds[1], 12, event("h1"))
+            assert (two.posted_nano, two.overrun_nano) == (12, 2)
+            assert (await ledger.release(holds[2], event("h2"))).state is HoldState.RELEASED
+            await works_again(ledger, "after")
+            assert await ledger.expire(0) == []
+            assert await org_account(ledger) == Account(19, 10, 2)
+            assert await ledger.replay() == 0
+            assert (await ledger.settle(holds[0], 9, event("again"))).repeated
+            await ledger.settle(holds[3], 1, event("h3"))
+            ids = [row.event_id for row in ledger.outbox_after(0, 100)]
+            assert ids == ["h0", "h1", "h2", "h3"]
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_a_gateway_that_died_with_debts_pays_them_at_its_next_start(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            hold = await sent(ledger, reservation("h1", 10))
+            server.client.execute_command("CLIENT", "PAUSE", "600", "ALL")
+            await ledger.settle(hold, 7, event("h1"))
+        # Its last line was being written when it died.
+        with (tmp_path / "pending.jsonl").open("ab") as file:
+            file.write(b'{"hold":["h2"')
+        server.client.ping()
+        for _ in range(2):
+            async with gateway(server, tmp_path) as ledger:
+                assert await org_account(ledger) == Account(7, 0, 0)
+        assert_books_add_up(server)
+
+    asyncio.run(story())

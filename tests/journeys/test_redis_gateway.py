@@ -1,0 +1,154 @@
+"""Whole gateways with their ledger in Redis: one budget for several, and what a loss asks for."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contracts.redis_server import RedisServer, own_server
+from tests.journeys.gateway_process import (
+    SCRIPTED_CONFIG,
+    Answer,
+    GatewayProcess,
+    assert_clean,
+    budget,
+    gateway,
+    upstream_config,
+    wait_for,
+)
+from tests.journeys.upstream import Play, upstream
+
+pytestmark = pytest.mark.redis
+
+CONFIG = SCRIPTED_CONFIG + '[ledger]\nstore = "redis"\n'
+SECRET = "0123456789abcdef0123456789abcdef"
+DENIED_WITHIN_S = 1.0
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with own_server() as server:
+        yield server
+
+
+def environment(server: RedisServer) -> dict[str, str]:
+    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+
+
+def spent_nano(weir: GatewayProcess, scope: str = "org:default") -> int:
+    """What the budgets page says of one scope, once nothing is held any more."""
+
+    def row() -> dict[str, Any]:
+        return next(row for row in weir.admin("budgets")["budgets"] if row["scope"] == scope)
+
+    wait_for(lambda: row()["held_nano"] == 0, "the end of every hold")
+    return int(row()["posted_nano"])
+
+
+def test_a_gateway_keeps_its_ledger_in_redis_and_the_audit_is_clean(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    config = CONFIG + budget("org", "5")
+    with gateway(tmp_path, config, environment(server)) as weir:
+        answers = [weir.chat(f"Hello {number}", max_tokens=5) for number in range(5)]
+        assert {answer.status for answer in answers} == {200}
+        costs = [weir.request(answer.request_id)["cost_nano"] for answer in answers]
+        assert spent_nano(weir) == sum(costs) > 0
+        assert assert_clean(weir)["ledger_nano"] == sum(costs)
+        assert weir.stop() == 0
+        assert "CLEAN" in weir.command("audit").stdout
+        assert not (tmp_path / "data" / "ledger.sqlite3").exists()
+
+
+def test_two_gateways_spend_one_budget_and_not_a_request_more(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    with (
+        gateway(tmp_path / "a", CONFIG + budget("org", "0.0004"), environment(server)) as first,
+        gateway(tmp_path / "b", CONFIG + budget("org", "0.0004"), environment(server)) as second,
+        ThreadPoolExecutor(16) as pool,
+    ):
+
+        def ask(number: int) -> Answer:
+            return (first, second)[number % 2].chat("Hello", max_tokens=5)
+
+        answers = list(pool.map(ask, range(120)))
+        assert {answer.status for answer in answers} - {429} == {200, 402}
+        paid = [answer for answer in answers if answer.status == 200]
+        costs = [first.ended(answer.request_id)["cost_nano"] for answer in paid]
+        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 400_000
+        assert assert_clean(first)["ledger_nano"] == sum(costs)
+
+
+def test_after_a_restart_from_nothing_every_request_is_denied_until_the_rebuild(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    with gateway(tmp_path, CONFIG + budget("org", "5"), environment(server)) as weir:
+        answers = [weir.chat(f"Hello {number}", max_tokens=5) for number in range(20)]
+        assert [weir.request(answer.request_id)["status"] for answer in answers] == [200] * 20
+        before_nano = spent_nano(weir)
+        server.kill()
+        started_s = time.monotonic()
+        gone = weir.chat("Hello")
+        assert (gone.status, gone.error["code"]) == (503, "ledger_unavailable")
+        assert time.monotonic() - started_s < DENIED_WITHIN_S
+        server.start()
+        lost = weir.chat("Hello")
+        assert (lost.status, lost.error["code"]) == (503, "ledger_unavailable")
+        weir.stop()
+        weir.launch()
+        assert weir.wait_gone() == 1
+        assert "weir ledger rebuild" in weir.log()
+        for expected in ("20 entries", "0 entries"):
+            done = weir.command("ledger", "rebuild")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert expected in done.stdout
+        weir.start()
+        assert spent_nano(weir) == before_nano
+        assert weir.chat("Hello again", max_tokens=5).status == 200
+        assert_clean(weir)
+
+
+@pytest.mark.parametrize("forgets", [False, True], ids=["frozen", "killed"])
+def test_an_answer_that_redis_cannot_be_told_of_is_delivered_and_paid_once(
+    server: RedisServer, tmp_path: Path, forgets: bool
+) -> None:
+    with upstream() as up, ThreadPoolExecutor(1) as pool:
+        up.play = Play(tokens=5, gated=True)
+        config = upstream_config(up.base_url, budget("org", "5")) + '[ledger]\nstore = "redis"\n'
+        with gateway(tmp_path, config, environment(server)) as weir:
+            asked = pool.submit(weir.chat, "Hello", max_tokens=5)
+            wait_for(lambda: up.answering == 1, "the upstream is asked")
+            if forgets:
+                server.kill()
+            else:
+                server.freeze()
+            up.gate.set()
+            answer = asked.result()
+            assert (answer.status, answer.json["usage"]["completion_tokens"]) == (200, 5)
+            if forgets:
+                server.start()
+                weir.stop()
+                assert weir.command("ledger", "rebuild").returncode == 0
+                weir.start()
+            else:
+                server.thaw()
+            row = weir.ended(answer.request_id)
+            assert (row["basis"], row["all_output_tokens"]) == ("settled", 5)
+            assert spent_nano(weir) == row["cost_nano"] > 0
+            assert assert_clean(weir)["entries"] == 1
+            assert len(up.bill) == 1
+
+
+def test_a_ledger_in_a_file_is_not_rebuilt_and_redis_needs_an_address(tmp_path: Path) -> None:
+    weir = GatewayProcess(tmp_path, SCRIPTED_CONFIG)
+    refused = weir.command("ledger", "rebuild")
+    assert refused.returncode == 2
+    assert "only a ledger in Redis is rebuilt" in refused.stderr
+    weir.config.write_text(CONFIG)
+    checked = weir.command("check")
+    assert checked.returncode == 1
+    assert "the environment variable WEIR_REDIS_URL is not set" in checked.stdout + checked.stderr

@@ -1,0 +1,77 @@
+"""The bound of the input holds for whatever a request is made of."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.input_size import (
+    MEDIA_TOKENS,
+    MESSAGE_OVERHEAD_TOKENS,
+    InputSize,
+    exact_size,
+    whole_size,
+)
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=20,
+)
+
+
+def text_bytes(value: Any) -> int:
+    """Every key and scalar, spelled out by a plain recursion."""
+    if isinstance(value, dict):
+        return sum(text_bytes(key) + text_bytes(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return sum(text_bytes(inner) for inner in value)
+    return 0 if value is None else len(str(value).encode())
+
+
+@given(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "type"), VALUES))
+def test_no_text_is_left_out_wherever_it_stands(fields: dict[str, Any]) -> None:
+    body = {**fields, "messages": [{"role": "user", "content": "x"}]}
+    size = exact_size(body)
+    if size.media == 0:
+        assert size.text_bytes == text_bytes(body)
+    assert size.text_bytes <= whole_size(orjson.dumps(body), body).text_bytes
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+        {"type": "image_url", "image_url": "https://x.test/i.png"},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"file_data": "AAAA"}},
+        {"type": "document", "source": {"data": "AAAA"}},
+    ],
+)
+def test_a_medium_counts_once_and_its_bytes_do_not(part: dict[str, Any]) -> None:
+    body = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "abc"}]}]}
+    size = exact_size(body)
+    assert size.media == 1
+    assert size.text_bytes < 100
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        {"type": "image_url", "text": "x" * 1_000},
+        {"type": "image_url", "image_url": ["x" * 1_000]},
+        {"type": "image_url", "image_url": "i.png", "caption": "x" * 1_000},
+        {"type": ["image_url"], "image_url": "x" * 1_000},
+        "data:" + "x" * 1_000,
+    ],
+)
+def test_text_does_not_pass_for_a_medium(disguised: Any) -> None:
+    body = {"messages": [{"role": "user", "content": [disguised]}]}
+    assert exact_size(body).text_bytes >= 1_000
+
+
+def test_the_bound_grows_with_messages_media_and_the_models_own_template() -> None:
+    expected = 100 + 2 * MESSAGE_OVERHEAD_TOKENS + 3 * MEDIA_TOKENS + 40
+    assert InputSize(100, 3, 2).bound_tokens(40) == expected
