@@ -19,7 +19,7 @@ cp requirements.lock "$work/local"
 
 # --no-config: one machine's settings must not decide what everyone installs.
 compile=("$uv" pip compile --quiet --no-config --universal --python-version 3.11
-    --generate-hashes --no-emit-index-url --no-header "$@")
+    --generate-hashes --no-header "$@")
 
 "${compile[@]}" --extra test --group build --output-file "$work/main" pyproject.toml
 

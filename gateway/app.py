@@ -10,28 +10,17 @@ rebuild_ledger(settings)         put back what a Redis ledger forgot, while the 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import (
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    closing,
-    contextmanager,
-)
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from budgets.ledger import LedgerError
-from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxRow
-from budgets.stores import redis_books
-from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
-from budgets.stores.sqlite_books import open_books
 from gateway.auth import load_secret
-from gateway.budget_board import BudgetBoard, Query, Seeding, with_burndown, with_sources
+from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
-from gateway.budget_report import Accounts, budget_rows
+from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
 from gateway.composition import Trimmer, query_of, sweep, timeouts_of, watch_budgets
 from gateway.config import Settings
@@ -41,7 +30,7 @@ from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
-from gateway.ledger_rebuild import restored_entries
+from gateway.ledger_choice import LedgerChoice, clock_of, collectable
 from gateway.lifecycle import Lifecycle
 from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
@@ -50,9 +39,11 @@ from gateway.serving import base_url, run_server
 from gateway.tokenizer import Tokenizer
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
-from telemetry.event import assumed_event, correction_event
 from telemetry.queries import QueryBook
 from telemetry.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from budgets.stores.in_redis import RedisLedger
 
 LOG = logging.getLogger("weir.app")
 FLUSH_S = 30.0
@@ -65,7 +56,7 @@ class Gateway:
     settings: Settings
     data: DataDir
     registry: KeyRegistry
-    ledger: LedgerStore
+    ledger: "SqliteLedger | RedisLedger"
     warehouse: Warehouse
     collector: Collector
     providers: Mapping[str, Provider]
@@ -85,7 +76,7 @@ class Gateway:
         return (await asyncio.to_thread(self._audit)).to_dict()
 
     def _audit(self) -> AuditReport:
-        with self.collector.paused(), _books(self.settings, self.data) as books:
+        with self.collector.paused(), LedgerChoice(self.settings, self.data).books() as books:
             return audit(books, self.warehouse)
 
     def status(self) -> dict[str, Any]:
@@ -120,7 +111,8 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
         )
         stack.callback(registry.close)
-        ledger = await _open_ledger(settings, data, stack)
+        choice = LedgerChoice(settings, data)
+        ledger = await choice.open(stack)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -128,11 +120,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         stack.callback(warehouse.close)
         run_query = query_of(warehouse)
-        budgets = await _budget_board(settings, data, ledger, run_query, stack)
+        budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
         trimmer = Trimmer(ledger)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
-            partial(_collectable, ledger),
+            partial(collectable, ledger),
             warehouse,
             trimmer.trim,
             batch_rows=settings.telemetry.batch_rows,
@@ -149,7 +141,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         for provider in providers.values():
             await provider.start()
             stack.push_async_callback(provider.stop)
-        watch_budgets(settings, data, lambda: _accounts(settings, data), _clock_of(ledger), stack)
+        watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
         sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
@@ -157,79 +149,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
 
 
-async def _open_ledger(
-    settings: Settings, data: DataDir, stack: AsyncExitStack
-) -> SqliteLedger | RedisLedger:
-    """The configured ledger with nothing left to do from before; the stack closes it."""
-    if settings.ledger.store == "redis":
-        shared = _redis_ledger(settings, data)
-        stack.push_async_callback(shared.aclose)
-        await shared.open()
-        await shared.expire(now_ms())
-        return shared
-    ledger = SqliteLedger(
-        data.ledger,
-        EventShaper(assumed_event, correction_event),
-        journal_sync_ms=settings.server.journal_sync_ms,
-    )
-    stack.callback(ledger.close)
-    await _end_orphans(ledger)
-    return ledger
-
-
-def _redis_ledger(settings: Settings, data: DataDir) -> RedisLedger:
-    """Not connected yet. An installation with a warehouse is not new, so its ledger cannot be."""
-    return RedisLedger(
-        _redis_url(settings),
-        settings.server.org,
-        EventShaper(assumed_event, correction_event),
-        data.redis,
-        timeout_ms=settings.ledger.timeout_ms,
-        may_found=not data.warehouse.exists(),
-    )
-
-
-def _redis_url(settings: Settings) -> str:
-    return settings.env[settings.ledger.redis_url_env]
-
-
-def _books(settings: Settings, data: DataDir) -> AbstractContextManager[LedgerBooks]:
-    """The books of the configured ledger."""
-    if settings.ledger.store == "redis":
-        return redis_books.open_books(_redis_url(settings), settings.server.org)
-    return open_books(data.ledger)
-
-
-@contextmanager
-def _accounts(settings: Settings, data: DataDir) -> Iterator[Accounts]:
-    """The accounts of the configured ledger."""
-    if settings.ledger.store == "redis":
-        url, timeout_s = _redis_url(settings), settings.ledger.timeout_ms / 1000
-        accounts = redis_books.read_accounts(url, settings.server.org, timeout_s)
-        yield partial(redis_books.accounts_of, accounts)
-        return
-    with open_books(data.ledger) as books:
-        yield books.accounts
-
-
-def _collectable(ledger: SqliteLedger | RedisLedger, seq: int, limit: int) -> Sequence[OutboxRow]:
-    """The outbox, where it is this gateway's to collect: of those on one Redis, one does."""
-    if isinstance(ledger, RedisLedger) and not ledger.collects:
-        return ()
-    return ledger.outbox_after(seq, limit)
-
-
-async def _end_orphans(ledger: SqliteLedger) -> None:
-    """Settle what a killed gateway left open; this process owns the ledger now."""
-    await ledger.abandon_leases()
-    while ended := await ledger.expire(now_ms()):
-        LOG.warning("ended %d holds that an earlier process left open", len(ended))
-
-
 async def _budget_board(
     settings: Settings,
     data: DataDir,
-    ledger: SqliteLedger | RedisLedger,
+    choice: LedgerChoice,
+    ledger: "SqliteLedger | RedisLedger",
     run_query: Query,
     stack: AsyncExitStack,
 ) -> BudgetBoard:
@@ -239,12 +163,10 @@ async def _budget_board(
     board = BudgetBoard(
         settings.budgets,
         registry,
-        lambda: _accounts(settings, data),
-        None
-        if isinstance(ledger, RedisLedger)
-        else Seeding(ledger, lambda: open_books(data.ledger)),
+        choice.accounts,
+        choice.seeding(ledger),
         run_query,
-        _clock_of(ledger),
+        clock_of(ledger),
     )
     opened = await board.start()
     if opened:
@@ -314,13 +236,8 @@ def _desk(gateway: Gateway) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
         ),
-        now_ms=_clock_of(gateway.ledger),
+        now_ms=clock_of(gateway.ledger),
     )
-
-
-def _clock_of(ledger: LedgerStore) -> Callable[[], int]:
-    """Gateways that share accounts share the clock by which their windows begin."""
-    return ledger.now_ms if isinstance(ledger, RedisLedger) else now_ms
 
 
 def serve(settings: Settings) -> int:
@@ -338,7 +255,7 @@ def _offline(settings: Settings) -> Iterator[tuple[DataDir, Warehouse]]:
 
 def offline_audit(settings: Settings) -> AuditReport:
     """The audit while no gateway runs."""
-    with _offline(settings) as (data, warehouse), _books(settings, data) as books:
+    with _offline(settings) as (data, warehouse), LedgerChoice(settings, data).books() as books:
         return audit(books, warehouse)
 
 
@@ -347,20 +264,8 @@ def rebuild_ledger(settings: Settings) -> int:
 
     Raise LedgerError where the ledger is not in Redis, or Redis cannot keep it.
     """
-    if settings.ledger.store != "redis":
-        raise LedgerError('only a ledger in Redis is rebuilt, and config.toml says "sqlite"')
-
-    async def rebuild(data: DataDir, warehouse: Warehouse) -> int:
-        ledger = _redis_ledger(settings, data)
-        try:
-            added = await ledger.rebuild(restored_entries(warehouse, settings.budgets))
-            await ledger.open()
-            return added
-        finally:
-            await ledger.aclose()
-
     with _offline(settings) as (data, warehouse):
-        return asyncio.run(rebuild(data, warehouse))
+        return asyncio.run(LedgerChoice(settings, data).rebuild(warehouse))
 
 
 def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:
@@ -373,7 +278,10 @@ def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | Non
 def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]] | None:
     """The budgets while no gateway runs, or one with its burn-down; None for an unknown name."""
     configured = settings.budgets.budgets
-    with _offline(settings) as (data, warehouse), _accounts(settings, data) as accounts:
+    with (
+        _offline(settings) as (data, warehouse),
+        LedgerChoice(settings, data).accounts() as accounts,
+    ):
         with closing(BudgetRegistry(data.keys)) as registry:
             stored = registry.budgets()
         budgets = in_effect(configured, stored)

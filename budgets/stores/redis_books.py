@@ -1,6 +1,6 @@
 """What the Redis ledger holds, read as one consistent snapshot for the audit."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,8 @@ from redis.exceptions import RedisError
 
 from budgets.ledger import Account
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import ScopeKind, Window
+from budgets.scopes import AnyWindow, ScopeKind
+from budgets.stores.account_names import accounts_in
 from budgets.stores.redis_life import LedgerUnreachableError
 from budgets.stores.redis_scripts import Keys
 from budgets.stores.redis_wire import outbox_row, reader
@@ -53,9 +54,11 @@ class RedisBooks:
     def outbox(self) -> Iterable[OutboxRow]:
         return self._outbox
 
-    def accounts(self, kind: ScopeKind, window: Window, start_s: int) -> Mapping[str, Account]:
-        """Every account of a kind in one window, by scope id."""
-        return accounts_of(self._accounts, kind, window, start_s)
+    def accounts(
+        self, kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+    ) -> Mapping[str, Account]:
+        """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
+        return accounts_in(self._accounts.items(), kind, window, starts)
 
     def faults(self) -> Sequence[str]:
         expected: dict[str, list[int]] = {}
@@ -75,18 +78,6 @@ class RedisBooks:
             for name in sorted(told.keys() | self._accounts.keys())
             if self._accounts.get(name) != told.get(name)
         ]
-
-
-def accounts_of(
-    accounts: Mapping[str, Account], kind: ScopeKind, window: Window, start_s: int
-) -> Mapping[str, Account]:
-    """Those of a kind in one window, by scope id."""
-    prefix, suffix = f"{kind.value}:", f"|{window.value}|{start_s}"
-    return {
-        name[len(prefix) : -len(suffix)]: account
-        for name, account in sorted(accounts.items())
-        if name.startswith(prefix) and name.endswith(suffix)
-    }
 
 
 def _day(ended_ms: int) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from budgets.ledger import NOTHING, Account, LedgerError, joined
+from budgets.ledger import Account, LedgerError
 from budgets.openings import PartySpend
 from budgets.port import EntryTotal, OutboxRow
 from budgets.scopes import AnyWindow, ScopeKind, Scopes
+from budgets.stores.account_names import accounts_in
 
 _ACCOUNT_FAULTS = """
 WITH posted AS (
@@ -76,20 +77,13 @@ class SqliteBooks:
         self, kind: ScopeKind, window: AnyWindow, starts: Collection[int]
     ) -> Mapping[str, Account]:
         """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
-        suffixes = {f"|{window.value}|{start_s}" for start_s in starts}
         rows = self._connection.execute(
             "SELECT account, posted_nano, held_nano, overrun_nano FROM account "
             "WHERE account >= ? AND account < ? ORDER BY account",
             (f"{kind.value}:", f"{kind.value};"),
         )
-        found: dict[str, Account] = {}
-        for name, *amounts in rows:
-            party, bar, start = name.rpartition("|")
-            party, own_bar, own_window = party.rpartition("|")
-            if f"{own_bar}{own_window}{bar}{start}" in suffixes:
-                scope_id = party.removeprefix(f"{kind.value}:")
-                found[scope_id] = joined(found.get(scope_id, NOTHING), Account(*amounts))
-        return found
+        named = ((name, Account(*amounts)) for name, *amounts in rows)
+        return accounts_in(named, kind, window, starts)
 
     def faults(self) -> Sequence[str]:
         rows = self._connection.execute(_ACCOUNT_FAULTS)

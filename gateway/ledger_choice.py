@@ -1,0 +1,131 @@
+"""The configured ledger: the only file that picks a store."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from budgets.ledger import LedgerError
+from budgets.port import EventShaper, LedgerBooks, OutboxRow
+from budgets.stores.account_names import accounts_in
+from budgets.stores.in_sqlite import SqliteLedger
+from budgets.stores.sqlite_books import open_books
+from gateway.budget_board import Seeding
+from gateway.budget_report import Accounts
+from gateway.clock import now_ms
+from gateway.config import Settings
+from gateway.data_dir import DataDir
+from gateway.ledger_rebuild import restored_entries
+from telemetry.event import assumed_event, correction_event
+from telemetry.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from budgets.stores.in_redis import RedisLedger
+
+# What speaks Redis is imported where a ledger is in Redis: it takes 7 MB that others do not need.
+# ruff: noqa: PLC0415
+
+LOG = logging.getLogger("weir.app")
+
+
+class LedgerChoice:
+    """Opens the ledger that the configuration names, and reads its books."""
+
+    def __init__(self, settings: Settings, data: DataDir) -> None:
+        self._settings = settings
+        self._data = data
+        self._in_redis = settings.ledger.store == "redis"
+
+    async def open(self, stack: AsyncExitStack) -> "SqliteLedger | RedisLedger":
+        """The ledger with nothing left to do from before; the stack closes it."""
+        if self._in_redis:
+            shared = self._redis_ledger()
+            stack.push_async_callback(shared.aclose)
+            await shared.open()
+            await shared.expire(now_ms())
+            return shared
+        ledger = SqliteLedger(
+            self._data.ledger,
+            EventShaper(assumed_event, correction_event),
+            journal_sync_ms=self._settings.server.journal_sync_ms,
+        )
+        stack.callback(ledger.close)
+        await _end_orphans(ledger)
+        return ledger
+
+    def _redis_ledger(self) -> "RedisLedger":
+        """Not connected yet. Where there is a warehouse nothing is new, so no ledger can be."""
+        from budgets.stores.in_redis import RedisLedger
+
+        return RedisLedger(
+            self._redis_url,
+            self._settings.server.org,
+            EventShaper(assumed_event, correction_event),
+            self._data.redis,
+            timeout_ms=self._settings.ledger.timeout_ms,
+            may_found=not self._data.warehouse.exists(),
+        )
+
+    @property
+    def _redis_url(self) -> str:
+        return self._settings.env[self._settings.ledger.redis_url_env]
+
+    def books(self) -> AbstractContextManager[LedgerBooks]:
+        """The books as one snapshot, for the audit."""
+        if self._in_redis:
+            from budgets.stores import redis_books
+
+            return redis_books.open_books(self._redis_url, self._settings.server.org)
+        return open_books(self._data.ledger)
+
+    @contextmanager
+    def accounts(self) -> Iterator[Accounts]:
+        """The accounts as they stand, by kind and window."""
+        if self._in_redis:
+            from budgets.stores import redis_books
+
+            timeout_s = self._settings.ledger.timeout_ms / 1000
+            org = self._settings.server.org
+            accounts = redis_books.read_accounts(self._redis_url, org, timeout_s)
+            yield partial(accounts_in, accounts.items())
+            return
+        with open_books(self._data.ledger) as books:
+            yield books.accounts
+
+    def seeding(self, ledger: "SqliteLedger | RedisLedger") -> Seeding | None:
+        """What opens the accounts of a new budget; None where the books cannot tell."""
+        if isinstance(ledger, SqliteLedger):
+            return Seeding(ledger, lambda: open_books(self._data.ledger))
+        return None
+
+    async def rebuild(self, warehouse: Warehouse) -> int:
+        """Put back every entry that a Redis ledger lacks; how many there were."""
+        if not self._in_redis:
+            raise LedgerError('only a ledger in Redis is rebuilt, and config.toml says "sqlite"')
+        ledger = self._redis_ledger()
+        try:
+            added = await ledger.rebuild(restored_entries(warehouse, self._settings.budgets))
+            await ledger.open()
+            return added
+        finally:
+            await ledger.aclose()
+
+
+def clock_of(ledger: "SqliteLedger | RedisLedger") -> Callable[[], int]:
+    """Gateways that share accounts share the clock by which their windows begin."""
+    return now_ms if isinstance(ledger, SqliteLedger) else ledger.now_ms
+
+
+def collectable(ledger: "SqliteLedger | RedisLedger", seq: int, limit: int) -> Sequence[OutboxRow]:
+    """The outbox, where it is this gateway's to collect: of those on one Redis, one does."""
+    if isinstance(ledger, SqliteLedger) or ledger.collects:
+        return ledger.outbox_after(seq, limit)
+    return ()
+
+
+async def _end_orphans(ledger: SqliteLedger) -> None:
+    """Settle what a killed gateway left open; this process owns the ledger now."""
+    await ledger.abandon_leases()
+    while ended := await ledger.expire(now_ms()):
+        LOG.warning("ended %d holds that an earlier process left open", len(ended))

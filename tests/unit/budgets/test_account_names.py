@@ -1,0 +1,29 @@
+"""Accounts found again by their names."""
+
+from budgets.ledger import Account
+from budgets.scopes import ScopeKind, Window
+from budgets.stores.account_names import accounts_in
+
+ACCOUNTS = [
+    ("key:a|day|100", Account(1, 2, 3)),
+    ("key:a|day|200", Account(10, 20, 30)),
+    ("key:b|day|100", Account(7)),
+    ("key:b|week|100", Account(8)),
+    ("keys:c|day|100", Account(9)),
+    ("workflow:lab/a|day|100", Account(4)),
+]
+
+
+def test_the_accounts_of_a_kind_and_window_are_given_by_scope() -> None:
+    found = accounts_in(ACCOUNTS, ScopeKind.KEY, Window.DAY, [100])
+    assert found == {"a": Account(1, 2, 3), "b": Account(7)}
+
+
+def test_several_starts_of_one_scope_are_added_up() -> None:
+    found = accounts_in(ACCOUNTS, ScopeKind.KEY, Window.DAY, [100, 200])
+    assert found["a"] == Account(11, 22, 33)
+
+
+def test_a_scope_id_may_hold_what_names_are_made_of() -> None:
+    odd = [("workflow:lab/a|b:c|day|100", Account(4))]
+    assert accounts_in(odd, ScopeKind.WORKFLOW, Window.DAY, [100]) == {"lab/a|b:c": Account(4)}

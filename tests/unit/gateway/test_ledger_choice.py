@@ -1,0 +1,44 @@
+"""The ledger that the configuration names, opened and read."""
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from budgets.ledger import LedgerError
+from budgets.scopes import ScopeKind, Window
+from budgets.stores.in_sqlite import SqliteLedger
+from gateway.clock import now_ms
+from gateway.data_dir import DataDir
+from gateway.ledger_choice import LedgerChoice, clock_of, collectable
+from telemetry.warehouse import Warehouse
+from tests.unit.gateway.desks import run
+from tests.unit.gateway.gateways import settings_in
+
+
+def test_without_a_word_about_it_the_ledger_is_a_file(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    data = DataDir(settings.data_dir)
+    choice = LedgerChoice(settings, data)
+
+    async def look() -> None:
+        async with AsyncExitStack() as stack, AsyncExitStack() as owner:
+            owner.enter_context(data.owned())
+            ledger = await choice.open(stack)
+            assert isinstance(ledger, SqliteLedger)
+            assert clock_of(ledger) is now_ms
+            assert choice.seeding(ledger) is not None
+            assert collectable(ledger, 0, 9) == []
+            with choice.books() as books:
+                assert list(books.faults()) == []
+            with choice.accounts() as accounts:
+                assert accounts(ScopeKind.ORG, Window.TOTAL, [0]) == {}
+
+    run(look())
+
+
+def test_a_ledger_in_a_file_is_not_rebuilt(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    choice = LedgerChoice(settings, DataDir(settings.data_dir))
+    with Warehouse.open(tmp_path / "weir.duckdb") as warehouse, pytest.raises(LedgerError):
+        run(choice.rebuild(warehouse))
