@@ -114,6 +114,10 @@ each_store = pytest.mark.parametrize(
     ],
 )
 
+each_seeding_store = pytest.mark.parametrize(
+    "backend", [pytest.param(in_memory, id="memory"), pytest.param(in_sqlite, id="sqlite")]
+)
+
 
 def play(backend: Backend, directory: Path, story: Story[T]) -> T:
     """Tell a story to a fresh store; whatever it was, the books must add up in the end."""

@@ -15,7 +15,7 @@ from tests.contracts.ledger_backends import (
     Backend,
     Opened,
     charge,
-    each_store,
+    each_seeding_store,
     event,
     held,
     play,
@@ -39,7 +39,7 @@ def sums(rows: list[PartySpend]) -> dict[tuple[Scopes, tuple[str, ...], int], in
     return found
 
 
-@each_store
+@each_seeding_store
 def test_the_books_say_who_spent_what_and_in_which_bucket(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         for number, after_s in enumerate((0, 10, 70)):
@@ -55,7 +55,7 @@ def test_the_books_say_who_spent_what_and_in_which_bucket(backend: Backend, tmp_
     play(backend, tmp_path, story)
 
 
-@each_store
+@each_seeding_store
 def test_an_expiry_and_its_correction_know_who_spent(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         hold = await sent(ledger.store, replace(reservation("h1", 70), scopes=ANA))
@@ -67,7 +67,7 @@ def test_an_expiry_and_its_correction_know_who_spent(backend: Backend, tmp_path:
     play(backend, tmp_path, story)
 
 
-@each_store
+@each_seeding_store
 def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         for total in (60, 60, 75, 75, 40):
@@ -86,7 +86,7 @@ def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path
     play(backend, tmp_path, story)
 
 
-@each_store
+@each_seeding_store
 def test_the_ledger_says_what_is_open_and_which_budgets_missed_nothing(
     backend: Backend, tmp_path: Path
 ) -> None:
