@@ -12,6 +12,7 @@ from tests.contracts.ledger_backends import (
     Backend,
     Opened,
     charge,
+    each_seeding_store,
     each_store,
     event,
     held,
@@ -35,7 +36,7 @@ def test_a_hold_is_set_aside_on_every_account(backend: Backend, tmp_path: Path) 
     play(backend, tmp_path, story)
 
 
-@each_store
+@each_seeding_store
 def test_a_limit_counts_the_buckets_before_the_one_that_is_charged(
     backend: Backend, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_an_address_that_cannot_be_listened_on_is_said_in_one_line(
 def test_every_fault_of_opening_is_one_that_is_said_plainly() -> None:
     assert {error.__name__ for error in STARTUP_ERRORS} == {
         "AuthError",
+        "BudgetRegistryError",
         "DataDirError",
         "KeyRegistryError",
         "LedgerError",
