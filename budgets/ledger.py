@@ -3,9 +3,11 @@
 A hold is money set aside for one request. It is created HELD, becomes DISPATCHED just before the
 first byte goes to the provider, and ends exactly once:
 
+    HELD        --extend--->   HELD             more of it, where every account bears more
     HELD        --dispatch-->  DISPATCHED
     HELD        --release--->  RELEASED         nothing was asked of the provider
     HELD        --expire---->  EXPIRED_FREED    its process died before asking
+    DISPATCHED  --extend--->   DISPATCHED       a stream runs on
     DISPATCHED  --settle---->  SETTLED          posted at its true cost
     DISPATCHED  --release--->  RELEASED         the provider refused; nothing was billed
     DISPATCHED  --expire---->  EXPIRED_CHARGED  posted at the ceiling, marked assumed
@@ -13,14 +15,16 @@ first byte goes to the provider, and ends exactly once:
 Money only moves forward: an ended hold is never reopened. The truth that arrives after an expiry is
 posted as a correcting entry of its own. A settlement is never refused, even above the hold: the
 money is already spent, so the excess is posted and counted as overrun.
+
+An account counts whole things: nano-USD, tokens or requests. What a request sets aside on each is
+the amount of its money unless the account counts something else (`Hold.amounts`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from functools import reduce
 
 from budgets.money import MAX_LIMIT_NANO
-from budgets.scopes import AnyWindow, Charge, Scopes
+from budgets.scopes import AnyWindow, Charge, Scopes, Unit
 from budgets.value import value
 
 
@@ -34,6 +38,7 @@ class HoldState(StrEnum):
 
 
 class Move(StrEnum):
+    EXTEND = "extend"
     DISPATCH = "dispatch"
     SETTLE = "settle"
     RELEASE = "release"
@@ -41,9 +46,11 @@ class Move(StrEnum):
 
 
 TRANSITIONS: Mapping[tuple[HoldState, Move], HoldState] = {
+    (HoldState.HELD, Move.EXTEND): HoldState.HELD,
     (HoldState.HELD, Move.DISPATCH): HoldState.DISPATCHED,
     (HoldState.HELD, Move.RELEASE): HoldState.RELEASED,
     (HoldState.HELD, Move.EXPIRE): HoldState.EXPIRED_FREED,
+    (HoldState.DISPATCHED, Move.EXTEND): HoldState.DISPATCHED,
     (HoldState.DISPATCHED, Move.SETTLE): HoldState.SETTLED,
     (HoldState.DISPATCHED, Move.RELEASE): HoldState.RELEASED,
     (HoldState.DISPATCHED, Move.EXPIRE): HoldState.EXPIRED_CHARGED,
@@ -58,7 +65,10 @@ class LedgerError(RuntimeError):
 
 @value
 class Account:
-    """Posted spend, money held by open requests, and spend beyond what was held; nano-USD."""
+    """Posted spend, what open requests hold, and spend beyond what was held.
+
+    In nano-USD, or in the unit of an account that counts something else.
+    """
 
     posted_nano: int = 0
     held_nano: int = 0
@@ -85,8 +95,8 @@ def joined(one: Account, other: Account) -> Account:
 class Reservation:
     """A wish to set money aside: under one id, on every account of the request or on none.
 
-    `scopes` are kept with what becomes of it, so that a budget set later can count it; a run of
-    this one request has an empty name.
+    `tokens` is what it takes of accounts that count tokens. `scopes` are kept with what becomes of
+    it, so that a budget set later can count it; a run of this one request has an empty name.
     """
 
     hold_id: str
@@ -95,11 +105,15 @@ class Reservation:
     now_ms: int
     lease_ms: int
     scopes: Scopes | None = None
+    tokens: int = 0
 
 
 @value
 class Hold:
-    """Money set aside on each of `accounts` until the hold ends or its lease runs out."""
+    """Money set aside on each of `accounts` until the hold ends or its lease runs out.
+
+    `amounts` is what is set aside on each where that is not `amount_nano` on all.
+    """
 
     hold_id: str
     state: HoldState
@@ -108,6 +122,26 @@ class Hold:
     admitted_ms: int
     lease_until_ms: int
     scopes: Scopes | None = None
+    amounts: tuple[int, ...] = ()
+
+    def on_each(self) -> Sequence[int]:
+        """What is set aside on each account."""
+        return self.amounts or (self.amount_nano,) * len(self.accounts)
+
+
+@value
+class Bill:
+    """What a settlement says beside its cost: tokens and model for the entry.
+
+    `posted` is what each account of the hold takes where that is not the cost on all.
+    """
+
+    tokens: int = 0
+    model: str = ""
+    posted: tuple[int, ...] = ()
+
+
+PLAIN = Bill()
 
 
 @value
@@ -127,6 +161,8 @@ class Refusal:
     held_nano: int
     needed_nano: int
     resets_at_s: int | None
+    account: str = ""
+    unit: Unit = Unit.USD
 
     @property
     def only_held(self) -> bool:
@@ -135,12 +171,22 @@ class Refusal:
 
 @value
 class Closing:
-    """What ending a hold does to each of its accounts."""
+    """What a move does to each account of a hold.
+
+    `each` says posted, held and overrun account by account where they are not the same on all.
+    """
 
     state: HoldState
     posted_nano: int
     held_nano: int
     overrun_nano: int
+    each: tuple[tuple[int, int, int], ...] = ()
+
+    def posted_each(self) -> tuple[int, ...]:
+        return tuple([posted for posted, _, _ in self.each])
+
+    def overrun_each(self) -> tuple[int, ...]:
+        return tuple([overrun for _, _, overrun in self.each])
 
 
 @value
@@ -155,69 +201,20 @@ class Settlement:
     correction: bool = False
 
 
-def surveyed(charges: Sequence[Charge]) -> list[str]:
-    """The accounts to look up before a request can be admitted."""
-    names = [charge.account for charge in charges if not charge.lone]
-    for charge in charges:
-        if charge.counted and not charge.lone:
-            names += charge.counted
-    return names
-
-
-def counted(accounts: Mapping[str, Account], charge: Charge) -> Account:
-    """What counts against the limit of a charge; a missing account has nothing in it."""
-    if not charge.counted:
-        return accounts.get(charge.account, NOTHING)
-    return reduce(joined, [accounts[name] for name in charge.counted if name in accounts], NOTHING)
-
-
-def admit(accounts: Mapping[str, Account], reservation: Reservation) -> Refusal | None:
-    """None where every account keeps `posted + held + amount <= limit`, else the first that fails.
-
-    A missing account is one that nothing was charged to yet.
-    """
-    for charge in reservation.charges:
-        if charge.limit_nano is None:
-            continue
-        account = counted(accounts, charge)
-        if account.committed_nano + reservation.amount_nano > charge.limit_nano:
-            return Refusal(
-                scope=charge.scope,
-                window=charge.window,
-                limit_nano=charge.limit_nano,
-                spent_nano=account.posted_nano,
-                held_nano=account.held_nano,
-                needed_nano=reservation.amount_nano,
-                resets_at_s=_bears_again_s(accounts, charge, reservation.amount_nano),
-            )
-    return None
-
-
-def _bears_again_s(accounts: Mapping[str, Account], charge: Charge, amount_nano: int) -> int | None:
-    """When a full window has let go of enough; a calendar window lets go of all at once."""
-    if charge.limit_nano is None or charge.resets_at_s is None or not charge.counted:
-        return charge.resets_at_s
-    missing_nano = counted(accounts, charge).committed_nano + amount_nano - charge.limit_nano
-    for step, name in enumerate(charge.counted):
-        missing_nano -= accounts.get(name, NOTHING).committed_nano
-        if missing_nano <= 0:
-            return charge.resets_at_s + step * charge.step_s
-    return None
-
-
-def headroom_nano(accounts: Mapping[str, Account], charges: Sequence[Charge]) -> int | None:
-    """What the tightest account of the request has left (never below 0); None without a limit."""
-    left = [
-        charge.limit_nano - counted(accounts, charge).committed_nano
-        for charge in charges
-        if charge.limit_nano is not None
-    ]
-    return max(0, min(left)) if left else None
+def amount_of(reservation: Reservation, charge: Charge) -> int:
+    """What a reservation sets aside on one account, in that account's unit."""
+    unit = charge.unit
+    if unit is Unit.USD:
+        return reservation.amount_nano
+    if unit is Unit.TOKENS:
+        return reservation.tokens
+    return 1 if unit is Unit.REQUESTS else 0
 
 
 def open_hold(reservation: Reservation) -> Hold:
     """The hold an admitted reservation becomes; raise LedgerError for one that makes no sense."""
     _countable("hold", reservation.amount_nano)
+    _countable("hold", reservation.tokens)
     accounts = tuple([charge.account for charge in reservation.charges if not charge.lone])
     if len(set(accounts)) < len(accounts):
         raise LedgerError(f"hold {reservation.hold_id} names an account twice: {accounts}")
@@ -229,13 +226,24 @@ def open_hold(reservation: Reservation) -> Hold:
         admitted_ms=reservation.now_ms,
         lease_until_ms=reservation.now_ms + reservation.lease_ms,
         scopes=reservation.scopes,
+        amounts=_amounts(reservation),
     )
+
+
+def _amounts(reservation: Reservation) -> tuple[int, ...]:
+    """What is set aside on each account; empty where it is the same money on all."""
+    kept = [charge for charge in reservation.charges if not charge.lone]
+    for charge in kept:
+        if charge.unit is not Unit.USD:
+            return tuple([amount_of(reservation, each) for each in kept])
+    return ()
 
 
 def repeated_hold(first: Hold, reservation: Reservation) -> Hold:
     """The first hold of an id that is asked for again; raise LedgerError for other terms."""
     again = open_hold(reservation)
-    if (again.amount_nano, again.accounts) != (first.amount_nano, first.accounts):
+    terms = (again.amount_nano, again.accounts, again.amounts)
+    if terms != (first.amount_nano, first.accounts, first.amounts):
         raise LedgerError(f"hold {first.hold_id} is set aside with another amount or accounts")
     return first
 
@@ -250,24 +258,61 @@ def dispatched(hold: Hold) -> Hold:
         hold.admitted_ms,
         hold.lease_until_ms,
         hold.scopes,
+        hold.amounts,
     )
 
 
-def close(hold: Hold, move: Move, cost_nano: int = 0) -> Closing:
+def extended(hold: Hold, reservation: Reservation) -> Hold:
+    """The hold with what the reservation asks for; raise LedgerError for less, or other accounts.
+
+    The amounts are totals, so asking twice for the same changes nothing.
+    """
+    asked = open_hold(reservation)
+    larger = Hold(
+        hold.hold_id,
+        _next_state(hold, Move.EXTEND),
+        asked.amount_nano,
+        hold.accounts,
+        hold.admitted_ms,
+        hold.lease_until_ms,
+        hold.scopes,
+        asked.amounts,
+    )
+    pairs = zip(hold.on_each(), larger.on_each(), strict=False)
+    if asked.accounts != hold.accounts or any(less > more for less, more in pairs):
+        raise LedgerError(f"hold {hold.hold_id} is extended to less, or on other accounts")
+    return larger
+
+
+def close(hold: Hold, move: Move, cost_nano: int = 0, posted: Sequence[int] = ()) -> Closing:
     """End an open hold by settle (at `cost_nano`), release or expire.
 
-    Raise LedgerError for a move the hold's state does not have or a cost that is no amount.
+    `posted` is what each account takes of a settlement, where that is not the cost on all. Raise
+    LedgerError for a move the hold's state does not have or a cost that is no amount.
     """
     _countable("cost", cost_nano)
     state = _next_state(hold, move)
     if state is HoldState.SETTLED:
-        posted = cost_nano
+        paid = cost_nano
     elif state is HoldState.EXPIRED_CHARGED:
-        posted = hold.amount_nano
+        paid, posted = hold.amount_nano, hold.amounts
     else:
-        posted = 0
-    overrun = max(0, posted - hold.amount_nano)
-    return Closing(state, posted, -hold.amount_nano, overrun)
+        paid, posted = 0, ()
+    overrun = max(0, paid - hold.amount_nano)
+    if not posted and not hold.amounts:
+        return Closing(state, paid, -hold.amount_nano, overrun)
+    takes = posted if state is HoldState.SETTLED or posted else (0,) * len(hold.accounts)
+    if len(takes) != len(hold.accounts):
+        raise LedgerError(f"hold {hold.hold_id} is settled without saying what each account takes")
+    for amount in takes:
+        _countable("cost", amount)
+    each = tuple(
+        [
+            (take, -held, max(0, take - held))
+            for take, held in zip(takes, hold.on_each(), strict=True)
+        ]
+    )
+    return Closing(state, paid, -hold.amount_nano, overrun, each)
 
 
 def correct(first: Settlement, cost_nano: int) -> Settlement:
@@ -282,16 +327,52 @@ def correct(first: Settlement, cost_nano: int) -> Settlement:
     return Settlement(first.hold_id, first.state, delta_nano, max(0, delta_nano), correction=True)
 
 
-def apply(account: Account, closing: Closing) -> Account:
-    """The account after a closing; raise LedgerError where it would fall below zero."""
-    posted = account.posted_nano + closing.posted_nano
-    held = account.held_nano + closing.held_nano
-    overrun = account.overrun_nano + closing.overrun_nano
+def correction_of(
+    first: Settlement, first_posted: Sequence[int], correction: Settlement, posted: Sequence[int]
+) -> Closing:
+    """What a correction does to each account: the truth less what the expiry posted there.
+
+    Both sequences are empty where every account took the same.
+    """
+    delta, overrun = correction.posted_nano, correction.overrun_nano
+    if not first_posted and not posted:
+        return Closing(first.state, delta, 0, overrun)
+    count = len(first_posted or posted)
+    before = first_posted or (first.posted_nano,) * count
+    after = posted or (first.posted_nano + delta,) * count
+    if len(before) != len(after):
+        raise LedgerError(f"hold {first.hold_id} is corrected on other accounts")
+    each = tuple(
+        [(new - old, 0, max(0, new - old)) for old, new in zip(before, after, strict=True)]
+    )
+    return Closing(first.state, delta, 0, overrun, each)
+
+
+def apply(account: Account, posted_nano: int, held_nano: int, overrun_nano: int) -> Account:
+    """The account after a move; raise LedgerError where it would fall below zero."""
+    posted = account.posted_nano + posted_nano
+    held = account.held_nano + held_nano
+    overrun = account.overrun_nano + overrun_nano
+    change = (posted_nano, held_nano, overrun_nano)
     if posted < 0 or held < 0 or overrun < 0:
-        raise LedgerError(f"{account} cannot take {closing}")
+        raise LedgerError(f"{account} cannot take {change}")
     if posted + held > MAX_TOTAL_NANO or overrun > MAX_TOTAL_NANO:
-        raise LedgerError(f"{account} cannot take {closing}: the sum leaves the 64-bit integers")
+        raise LedgerError(f"{account} cannot take {change}: the sum leaves the 64-bit integers")
     return Account(posted, held, overrun)
+
+
+def postings(
+    charges: Sequence[Charge], cost_nano: int, tokens: int, spared: Collection[str] = ()
+) -> tuple[int, ...]:
+    """What each account takes of one request that was answered; empty where it is the cost on all.
+
+    Accounts in `spared` take nothing: those of models that were kept ready and not asked.
+    """
+    kept = [charge for charge in charges if not charge.lone]
+    if not spared and all(charge.unit is Unit.USD for charge in kept):
+        return ()
+    by_unit = {Unit.USD: cost_nano, Unit.TOKENS: tokens, Unit.REQUESTS: 1, Unit.GATE: 0}
+    return tuple([0 if charge.account in spared else by_unit[charge.unit] for charge in kept])
 
 
 def _countable(what: str, amount_nano: int) -> None:

@@ -8,13 +8,13 @@ account. It is derived afresh each time and is a total, so posting it twice chan
 from collections.abc import Collection, Iterable, Mapping
 
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, Scopes, account_id, window_starts
+from budgets.scopes import Budget, Scopes, Unit, account_id, covers, window_starts
 from budgets.value import value
 
 
 @value
 class PartySpend:
-    """What one set of parties spent on one set of accounts, in nano-USD.
+    """What one set of parties spent on one set of accounts: nano-USD, tokens and requests.
 
     `start_s` is the first second of the bucket in which it was reserved, where buckets were asked
     for. A run that one request had for itself has no name (`scopes.run` is empty).
@@ -24,6 +24,14 @@ class PartySpend:
     accounts: tuple[str, ...]
     start_s: int
     posted_nano: int
+    tokens: int = 0
+    requests: int = 0
+
+    def amount(self, unit: Unit) -> int:
+        """What was spent, as an account of that unit counts it."""
+        if unit is Unit.USD:
+            return self.posted_nano
+        return self.tokens if unit is Unit.TOKENS else self.requests
 
 
 def first_counted_s(budget: Budget, now_s: int) -> int:
@@ -37,20 +45,20 @@ def bucket_s(budget: Budget) -> int | None:
 
 
 def openings(budget: Budget, spent: Iterable[PartySpend], now_s: int) -> Mapping[str, int]:
-    """Account to nano-USD that the budget's accounts missed; nothing where they missed nothing.
+    """Account to what the budget's accounts missed, in their unit; nothing where that is nothing.
 
     `spent` is everything since `first_counted_s`, in buckets of `bucket_s`.
     """
     start_s = first_counted_s(budget, now_s)
     missed: dict[str, int] = {}
     for row in spent:
-        scope_id = row.scopes.id_of(budget.kind)
-        if not scope_id or budget.scope_id not in ("*", scope_id):
-            continue
         begin_s = row.start_s if isinstance(budget.window, RollingWindow) else start_s
-        account = account_id(budget.kind, scope_id, budget.window, begin_s)
-        if account not in row.accounts:
-            missed[account] = missed.get(account, 0) + row.posted_nano
+        for scope_id in row.scopes.ids_of(budget.kind):
+            if not covers(budget, scope_id):
+                continue
+            account = account_id(budget.kind, scope_id, budget.window, begin_s, budget.unit)
+            if account not in row.accounts:
+                missed[account] = missed.get(account, 0) + row.amount(budget.unit)
     return missed
 
 

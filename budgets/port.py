@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.ledger import PLAIN, Account, Bill, Hold, Refusal, Reservation, Settlement
 from budgets.openings import PartySpend
+from budgets.scopes import Scopes
 from budgets.value import value
 
 
@@ -33,12 +34,18 @@ class OutboxRow:
 
 @value
 class RestoredEntry:
-    """An ending that an event tells of, for a ledger that may have forgotten it."""
+    """An ending that an event tells of, for a ledger that may have forgotten it.
+
+    `bill` says what each account took where that is not the cost; `scopes` who spent it.
+    """
 
     settlement: Settlement
     accounts: tuple[str, ...]
     event_id: str
     ended_ms: int
+    admitted_ms: int = 0
+    scopes: Scopes | None = None
+    bill: Bill = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +72,26 @@ class LedgerStore(Protocol):
         The same `hold_id` again returns the first hold.
         """
 
+    async def extend(self, hold: Hold, reservation: Reservation) -> Hold | Refusal:
+        """Set more aside for an open hold: everything `reservation` asks for, or nothing more.
+
+        Its amounts are totals, so asking again for the same changes nothing.
+        """
+
     async def dispatch(self, hold: Hold, draft: bytes) -> Hold:
         """Mark the hold before the first byte goes to the provider.
 
         `draft` is the event as known so far, from which an expiry is told.
         """
 
-    async def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
-        """Post the cost and append the event, once; a repeat returns the first settlement."""
+    async def settle(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill = PLAIN
+    ) -> Settlement:
+        """Post the cost and append the event, once; a repeat returns the first settlement.
+
+        Every account of the hold takes the cost, or what `bill.posted` says of it. The hold may
+        have been extended since `hold` was read.
+        """
 
     async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
         """Give the money back because nothing was billed; append the event where there is one."""
@@ -97,7 +116,7 @@ class SeedingLedger(LedgerStore, Protocol):
     """A store that can open the accounts of a new budget with what was spent before it."""
 
     async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
-        """Open accounts with what was spent without them: account to total in nano-USD.
+        """Open accounts with what was spent without them: account to total, in its own unit.
 
         The same totals again change nothing; another total posts the difference.
         """

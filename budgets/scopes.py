@@ -29,6 +29,9 @@ class ScopeKind(StrEnum):
     KEY = "key"
     WORKFLOW = "workflow"
     RUN = "run"
+    USER = "user"
+    MODEL = "model"
+    TAG = "tag"
 
 
 class Window(StrEnum):
@@ -44,18 +47,45 @@ class Window(StrEnum):
 AnyWindow = Window | RollingWindow
 
 
+class Unit(StrEnum):
+    """What an account counts. A gate counts nothing: whatever is in it shuts it."""
+
+    USD = "usd"
+    TOKENS = "tokens"
+    REQUESTS = "requests"
+    GATE = "gate"
+
+
 @value
 class Scopes:
-    """The parties of one request; every one has an id, so that none can be left out."""
+    """The parties of one request; every one has an id, so that none can be left out.
+
+    `parents` are the runs that opened this one, the nearest first; `user` is the end user
+    (`TEAM/ID`); `tags` are `TEAM/NAME=VALUE`. The model is known when the request has ended.
+    """
 
     org: str
     team: str
     key: str
     workflow: str
     run: str
+    parents: tuple[str, ...] = ()
+    user: str = ""
+    tags: tuple[str, ...] = ()
+    model: str = ""
 
-    def id_of(self, kind: ScopeKind) -> str:
-        return str(getattr(self, kind.value))
+    def ids_of(self, kind: ScopeKind) -> tuple[str, ...]:
+        """Who of a kind the request is charged to; runs are charged with what their runs spend."""
+        if kind is ScopeKind.TAG:
+            return self.tags
+        own = str(getattr(self, kind.value))
+        if kind is ScopeKind.RUN:
+            return (own, *self.parents) if own else self.parents
+        return (own,) if own else ()
+
+    def with_model(self, model: str) -> "Scopes":
+        """The same parties, and the model that answered."""
+        return replace(self, model=model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +101,12 @@ class Budget:
     limit_nano: int
     timezone: str = "UTC"
     alert_permille: tuple[int, ...] = ()
+    unit: Unit = Unit.USD
 
     @property
     def name(self) -> str:
-        return f"{self.kind}:{self.scope_id}/{self.window}"
+        unit = "" if self.unit is Unit.USD else f"/{self.unit}"
+        return f"{self.kind}:{self.scope_id}/{self.window}{unit}"
 
 
 @value
@@ -84,7 +116,9 @@ class Charge:
     A `lone` charge is that of a run with this one request in it: its limit counts, but there is
     nothing to remember. With a rolling window, `counted` are the accounts whose money counts
     against the limit (the oldest first, `account` among them); the oldest is free again at
-    `resets_at_s`, and each further one `step_s` later.
+    `resets_at_s`, and each further one `step_s` later. A limit, and what counts against it, is in
+    the charge's `unit`: nano-USD, tokens or requests. A gate is a lone charge that counts other
+    accounts and adds nothing to them.
     """
 
     account: str
@@ -95,6 +129,7 @@ class Charge:
     lone: bool = False
     counted: tuple[str, ...] = ()
     step_s: int = 0
+    unit: Unit = Unit.USD
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +181,25 @@ def _span(window: Window, timezone: str, now_s: int) -> WindowSpan:
     return _cached_span(window, timezone, now_s - now_s % QUARTER_HOUR_S)
 
 
-def account_id(kind: ScopeKind, scope_id: str, window: AnyWindow, start_s: int) -> str:
-    """The ledger's name of one account, such as `key:3f2a|month|1793491200`."""
-    return f"{kind.value}:{scope_id}|{window.value}|{start_s}"
+def account_id(
+    kind: ScopeKind, scope_id: str, window: AnyWindow, start_s: int, unit: Unit = Unit.USD
+) -> str:
+    """The ledger's name of one account, such as `key:3f2a|month|1793491200`.
+
+    One that counts something else than money says so: `key:3f2a|month/tokens|1793491200`.
+    """
+    return f"{kind.value}:{scope_id}|{window_label(window, unit)}|{start_s}"
+
+
+def window_label(window: AnyWindow, unit: Unit) -> str:
+    """A window as account names tell it, with what is counted in it."""
+    return window.value if unit is Unit.USD else f"{window.value}/{unit.value}"
+
+
+def covers(budget: Budget, scope_id: str) -> bool:
+    """Whether a budget is one for this scope: its own, or one whose id ends in `*`."""
+    wanted = budget.scope_id
+    return wanted == scope_id or (wanted.endswith("*") and scope_id.startswith(wanted[:-1]))
 
 
 def window_starts(window: AnyWindow, timezone: str, now_s: int) -> Sequence[int]:
@@ -162,17 +213,20 @@ def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
     window, scope = budget.window, f"{budget.kind.value}:{scope_id}"
     if not isinstance(window, RollingWindow):
         span = _span(window, budget.timezone, now_s)
-        account = account_id(budget.kind, scope_id, window, span.start_s)
-        return Charge(account, scope, window, budget.limit_nano, span.end_s)
-    starts = window.counted_starts(now_s)
+        account = account_id(budget.kind, scope_id, window, span.start_s, budget.unit)
+        return Charge(account, scope, window, budget.limit_nano, span.end_s, unit=budget.unit)
+    starts, unit = window.counted_starts(now_s), budget.unit
     return Charge(
-        account_id(budget.kind, scope_id, window, window.bucket_start(now_s)),
+        account_id(budget.kind, scope_id, window, window.bucket_start(now_s), unit),
         scope,
         window,
         budget.limit_nano,
         starts[0] + window.bucket_s + window.length_s,
-        counted=tuple([account_id(budget.kind, scope_id, window, start_s) for start_s in starts]),
+        counted=tuple(
+            [account_id(budget.kind, scope_id, window, start_s, unit) for start_s in starts]
+        ),
         step_s=window.bucket_s,
+        unit=unit,
     )
 
 
@@ -206,8 +260,10 @@ class BudgetBook:
         if of_kind is None:
             return []
         own = of_kind.get(scope_id, [])
-        taken = {budget.window for budget in own}
-        return own + [budget for budget in of_kind.get("*", []) if budget.window not in taken]
+        taken = {(budget.window, budget.unit) for budget in own}
+        return own + [
+            budget for budget in of_kind.get("*", []) if (budget.window, budget.unit) not in taken
+        ]
 
     def charges(self, scopes: Scopes, now_s: int, *, lone_run: bool = False) -> tuple[Charge, ...]:
         """The accounts of a request: the organisation's total, then every budget that applies.
@@ -238,12 +294,12 @@ class BudgetBook:
             total = account_id(ScopeKind.ORG, scopes.org, Window.TOTAL, 0)
             charges[total] = Charge(total, f"org:{scopes.org}", Window.TOTAL, None, None)
         for kind in kinds:
-            scope_id = scopes.id_of(kind)
-            for budget in self._applying(kind, scope_id):
-                charge = _charge(budget, scope_id, now_s)
-                before = charges.get(charge.account)
-                limit_nano = None if before is None else before.limit_nano
-                if limit_nano is not None and limit_nano <= budget.limit_nano:
-                    continue  # two budgets count the same spend, and the tighter one decides
-                charges[charge.account] = charge
+            for scope_id in scopes.ids_of(kind):
+                for budget in self._applying(kind, scope_id):
+                    charge = _charge(budget, scope_id, now_s)
+                    before = charges.get(charge.account)
+                    limit_nano = None if before is None else before.limit_nano
+                    if limit_nano is not None and limit_nano <= budget.limit_nano:
+                        continue  # two budgets count the same spend, and the tighter one decides
+                    charges[charge.account] = charge
         return tuple(charges.values())

@@ -5,9 +5,9 @@ from typing import Any
 
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Budget, ScopeKind, window_span, window_starts
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, window_span, window_starts
 
-Accounts = Callable[[ScopeKind, AnyWindow, Collection[int]], Mapping[str, Account]]
+Accounts = Callable[[ScopeKind, AnyWindow, Collection[int], Unit], Mapping[str, Account]]
 
 
 def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> li
     rows = []
     for budget in known:
         starts = window_starts(budget.window, budget.timezone, now_s)
-        found = accounts(budget.kind, budget.window, starts)
+        found = accounts(budget.kind, budget.window, starts, budget.unit)
         if budget.scope_id != "*":
             found = {budget.scope_id: found.get(budget.scope_id, Account())}
         for scope_id, account in found.items():

@@ -17,7 +17,8 @@ An error before stage 5 costs nothing. From there on the hold ends exactly once,
 import logging
 import time
 
-from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano, surveyed
+from budgets.admission import headroom_nano, surveyed
+from budgets.ledger import LedgerError, Refusal, Reservation
 from gateway.clock import new_request_id
 from gateway.desk import Call, Desk, Spending
 from gateway.errors import (

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from budgets.ledger import NOTHING, Account, joined
-from budgets.scopes import AnyWindow, ScopeKind
+from budgets.scopes import AnyWindow, ScopeKind, Unit, window_label
 
 
 def accounts_in(
@@ -11,10 +11,11 @@ def accounts_in(
     kind: ScopeKind,
     window: AnyWindow,
     starts: Collection[int],
+    unit: Unit = Unit.USD,
 ) -> Mapping[str, Account]:
     """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
     prefix = f"{kind.value}:"
-    suffixes = {f"|{window.value}|{start_s}" for start_s in starts}
+    suffixes = {f"|{window_label(window, unit)}|{start_s}" for start_s in starts}
     found: dict[str, Account] = {}
     for name, account in accounts:
         party, bar, start = name.rpartition("|")

@@ -9,9 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from budgets.admission import admit, surveyed
 from budgets.ledger import (
     NOTHING,
+    PLAIN,
     Account,
+    Bill,
     Closing,
     Hold,
     HoldState,
@@ -20,14 +23,14 @@ from budgets.ledger import (
     Refusal,
     Reservation,
     Settlement,
-    admit,
     apply,
     close,
     correct,
+    correction_of,
     dispatched,
+    extended,
     open_hold,
     repeated_hold,
-    surveyed,
 )
 from budgets.port import EventShaper, OutboxEvent
 from budgets.scopes import Scopes
@@ -36,7 +39,11 @@ from budgets.value import value
 
 @value
 class Entry:
-    """The ending of a hold, or the correction of one, with the accounts it was posted to."""
+    """The ending of a hold, or the correction of one, with the accounts it was posted to.
+
+    `each` says posted and overrun of each account where they are not the same on all; `tokens` is
+    what the request used, as far as it is known.
+    """
 
     settlement: Settlement
     accounts: tuple[str, ...]
@@ -44,6 +51,20 @@ class Entry:
     ended_ms: int
     admitted_ms: int
     scopes: Scopes | None
+    each: tuple[tuple[int, int], ...] = ()
+    tokens: int = 0
+
+    def amounts(self) -> list[tuple[str, int, int]]:
+        """Account, posted and overrun, for every account."""
+        paid = (self.settlement.posted_nano, self.settlement.overrun_nano)
+        each = self.each or (paid,) * len(self.accounts)
+        return [(name, *took) for name, took in zip(self.accounts, each, strict=True)]
+
+    @property
+    def requests(self) -> int:
+        """How many answered requests it stands for."""
+        answered = self.settlement.state in (HoldState.SETTLED, HoldState.EXPIRED_CHARGED)
+        return int(answered and not self.settlement.correction and self.scopes is not None)
 
 
 def opening_prefix(account: str) -> str:
@@ -75,9 +96,13 @@ class Shelf(Protocol):
     def add_entry(self, entry: Entry) -> None: ...
 
     def opened(self, account: str) -> tuple[int, int]:
-        """How many openings an account has had, and their sum in nano-USD."""
+        """How many openings an account has had, and their sum in its unit."""
 
     def add_event(self, event: OutboxEvent) -> None: ...
+
+
+def _each(closing: Closing) -> tuple[tuple[int, int], ...]:
+    return tuple([(posted, overrun) for posted, _, overrun in closing.each])
 
 
 class LedgerEngine:
@@ -110,16 +135,41 @@ class LedgerEngine:
         refusal = admit(accounts, reservation)
         if refusal is not None:
             return refusal
-        self._post(hold.accounts, accounts, Closing(hold.state, 0, hold.amount_nano, 0))
+        each = tuple([(0, amount, 0) for amount in hold.amounts])
+        self._post(hold.accounts, accounts, Closing(hold.state, 0, hold.amount_nano, 0, each))
         self._shelf.put_hold(hold, None)
         return hold
 
     def _post(
         self, names: Sequence[str], accounts: Mapping[str, Account], closing: Closing
     ) -> None:
-        after = [(name, apply(accounts.get(name, NOTHING), closing)) for name in names]
+        if closing.each:
+            after = [
+                (name, apply(accounts.get(name, NOTHING), *change))
+                for name, change in zip(names, closing.each, strict=True)
+            ]
+        else:
+            change = (closing.posted_nano, closing.held_nano, closing.overrun_nano)
+            after = [(name, apply(accounts.get(name, NOTHING), *change)) for name in names]
         for name, account in after:
             self._shelf.put_account(name, account)
+
+    def extend(self, hold: Hold, reservation: Reservation) -> Hold | Refusal:
+        """Set more aside for an open hold, on every account, or nothing more and say why."""
+        stored = self._shelf.hold(hold.hold_id)
+        if stored is None or stored.hold_id != reservation.hold_id:
+            raise LedgerError(f"hold {hold.hold_id} is not there to extend")
+        larger = extended(stored, reservation)
+        accounts = self.survey(surveyed(reservation.charges))
+        refusal = admit(accounts, reservation, stored)
+        if refusal is not None:
+            return refusal
+        more = zip(larger.on_each(), stored.on_each(), strict=True)
+        each = tuple([(0, after - before, 0) for after, before in more])
+        self._post(larger.accounts, accounts, Closing(larger.state, 0, 0, 0, each))
+        sent = stored.state is HoldState.DISPATCHED
+        self._shelf.put_hold(larger, self._shelf.draft(hold.hold_id) if sent else None)
+        return larger
 
     def dispatch(self, hold: Hold, draft: bytes) -> Hold:
         """Mark the hold before the first byte goes to the provider."""
@@ -130,18 +180,22 @@ class LedgerEngine:
         self._shelf.put_hold(after, draft)
         return after
 
-    def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+    def settle(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill = PLAIN
+    ) -> Settlement:
         """Post the cost and append the event, once; a repeat returns the first settlement."""
-        closing = close(hold, Move.SETTLE, cost_nano)
+        close(hold, Move.SETTLE, cost_nano, bill.posted)
         stored = self._shelf.hold(hold.hold_id)
         if stored is None:
-            return self._settle_late(hold, cost_nano, event)
-        named = (hold.state, hold.amount_nano, hold.accounts)
-        if (stored.state, stored.amount_nano, stored.accounts) != named:
+            return self._settle_late(hold, cost_nano, event, bill)
+        if stored.state is not hold.state or stored.accounts != hold.accounts:
             raise LedgerError(f"hold {hold.hold_id} is unknown or was never dispatched")
-        return self._end(stored, closing, event, event.ended_ms)
+        closing = close(stored, Move.SETTLE, cost_nano, bill.posted)
+        return self._end(stored, closing, event, event.ended_ms, bill)
 
-    def _settle_late(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+    def _settle_late(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill
+    ) -> Settlement:
         """The hold ended before: repeat its outcome, or correct what an expiry assumed."""
         entry = self._shelf.entry(hold.hold_id, correction=False)
         if entry is None or entry.accounts != hold.accounts:
@@ -153,10 +207,10 @@ class LedgerEngine:
         if again is not None:
             return replace(again.settlement, repeated=True)
         correction = correct(first, cost_nano)
-        delta = correction.posted_nano
-        shaped = self._shaper.correction(event, delta)
-        posted = Closing(first.state, delta, 0, correction.overrun_nano)
-        self._post(hold.accounts, self.survey(hold.accounts), posted)
+        taken = [posted for posted, _ in entry.each]
+        closing = correction_of(first, taken, correction, bill.posted)
+        shaped = self._shaper.correction(event, correction.posted_nano)
+        self._post(hold.accounts, self.survey(hold.accounts), closing)
         self._add(
             Entry(
                 correction,
@@ -165,6 +219,8 @@ class LedgerEngine:
                 shaped.ended_ms,
                 entry.admitted_ms,
                 entry.scopes,
+                _each(closing),
+                bill.tokens - entry.tokens,
             ),
             shaped,
         )
@@ -182,7 +238,12 @@ class LedgerEngine:
         return self._end(stored, close(stored, Move.RELEASE), event, ended_ms)
 
     def _end(
-        self, hold: Hold, closing: Closing, event: OutboxEvent | None, ended_ms: int
+        self,
+        hold: Hold,
+        closing: Closing,
+        event: OutboxEvent | None,
+        ended_ms: int,
+        bill: Bill = PLAIN,
     ) -> Settlement:
         settlement = Settlement(
             hold.hold_id, closing.state, closing.posted_nano, closing.overrun_nano
@@ -190,10 +251,20 @@ class LedgerEngine:
         self._post(hold.accounts, self.survey(hold.accounts), closing)
         self._shelf.drop_hold(hold.hold_id)
         event_id = None if event is None else event.event_id
-        self._add(
-            Entry(settlement, hold.accounts, event_id, ended_ms, hold.admitted_ms, hold.scopes),
-            event,
+        scopes = hold.scopes
+        if scopes is not None and bill.model:
+            scopes = scopes.with_model(bill.model)
+        entry = Entry(
+            settlement,
+            hold.accounts,
+            event_id,
+            ended_ms,
+            hold.admitted_ms,
+            scopes,
+            _each(closing),
+            bill.tokens,
         )
+        self._add(entry, event)
         return settlement
 
     def _add(self, entry: Entry, event: OutboxEvent | None) -> None:

@@ -9,7 +9,17 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
+from budgets.ledger import (
+    NOTHING,
+    PLAIN,
+    Account,
+    Bill,
+    Hold,
+    Refusal,
+    Reservation,
+    Settlement,
+    joined,
+)
 from budgets.openings import PartySpend
 from budgets.port import EntryTotal, EventShaper, OutboxEvent, OutboxRow
 from budgets.stores.engine import Entry, LedgerEngine, opening_prefix
@@ -93,11 +103,16 @@ class InMemoryLedger:
     async def reserve(self, reservation: Reservation) -> Hold | Refusal:
         return self._engine.reserve(reservation)
 
+    async def extend(self, hold: Hold, reservation: Reservation) -> Hold | Refusal:
+        return self._engine.extend(hold, reservation)
+
     async def dispatch(self, hold: Hold, draft: bytes) -> Hold:
         return self._engine.dispatch(hold, draft)
 
-    async def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
-        return self._engine.settle(hold, cost_nano, event)
+    async def settle(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill = PLAIN
+    ) -> Settlement:
+        return self._engine.settle(hold, cost_nano, event, bill)
 
     async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
         return self._engine.release(hold, event)
@@ -156,6 +171,8 @@ class InMemoryLedger:
                 entry.accounts,
                 _bucket_start_s(entry.admitted_ms, bucket_s),
                 entry.settlement.posted_nano,
+                entry.tokens,
+                entry.requests,
             )
             for entry in self._shelf.entries.values()
             if entry.scopes is not None and entry.admitted_ms >= since_ms
@@ -168,16 +185,17 @@ class InMemoryLedger:
     def faults(self) -> Sequence[str]:
         expected: dict[str, Account] = {}
         moves = [
-            (entry.accounts, (entry.settlement.posted_nano, 0, entry.settlement.overrun_nano))
+            (name, Account(posted, 0, overrun))
             for entry in self._shelf.entries.values()
+            for name, posted, overrun in entry.amounts()
         ]
-        moves += [(hold.accounts, (0, hold.amount_nano, 0)) for hold in self._shelf.holds.values()]
-        for accounts, (posted, held, overrun) in moves:
-            for name in accounts:
-                was = expected.get(name, Account())
-                expected[name] = Account(
-                    was.posted_nano + posted, was.held_nano + held, was.overrun_nano + overrun
-                )
+        moves += [
+            (name, Account(0, amount, 0))
+            for hold in self._shelf.holds.values()
+            for name, amount in zip(hold.accounts, hold.on_each(), strict=True)
+        ]
+        for name, took in moves:
+            expected[name] = joined(expected.get(name, NOTHING), took)
         names = sorted(expected.keys() | self._shelf.accounts.keys())
         return [
             f"account {name}: is {self._shelf.accounts.get(name)} but entries and open holds "

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from budgets.ledger import Account
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import AnyWindow, ScopeKind
+from budgets.scopes import AnyWindow, ScopeKind, Unit
 from budgets.stores.account_names import accounts_in
 from budgets.stores.redis_life import LedgerUnreachableError
 from budgets.stores.redis_scripts import Keys
@@ -55,10 +55,14 @@ class RedisBooks:
         return self._outbox
 
     def accounts(
-        self, kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+        self,
+        kind: ScopeKind,
+        window: AnyWindow,
+        starts: Collection[int],
+        unit: Unit = Unit.USD,
     ) -> Mapping[str, Account]:
         """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
-        return accounts_in(self._accounts.items(), kind, window, starts)
+        return accounts_in(self._accounts.items(), kind, window, starts, unit)
 
     def faults(self) -> Sequence[str]:
         expected: dict[str, list[int]] = {}

@@ -9,7 +9,7 @@ from pathlib import Path
 from budgets.ledger import Account, LedgerError
 from budgets.openings import PartySpend
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import AnyWindow, ScopeKind, Scopes
+from budgets.scopes import AnyWindow, ScopeKind, Scopes, Unit
 from budgets.stores.account_names import accounts_in
 
 _ACCOUNT_FAULTS = """
@@ -74,7 +74,11 @@ class SqliteBooks:
         return [OutboxRow(*row) for row in rows]
 
     def accounts(
-        self, kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+        self,
+        kind: ScopeKind,
+        window: AnyWindow,
+        starts: Collection[int],
+        unit: Unit = Unit.USD,
     ) -> Mapping[str, Account]:
         """What is in the accounts of a kind that begin at any of `starts`, by scope id."""
         rows = self._connection.execute(
@@ -83,7 +87,7 @@ class SqliteBooks:
             (f"{kind.value}:", f"{kind.value};"),
         )
         named = ((name, Account(*amounts)) for name, *amounts in rows)
-        return accounts_in(named, kind, window, starts)
+        return accounts_in(named, kind, window, starts, unit)
 
     def faults(self) -> Sequence[str]:
         rows = self._connection.execute(_ACCOUNT_FAULTS)

@@ -10,25 +10,24 @@ from budgets.ledger import (
     OPEN_STATES,
     TRANSITIONS,
     Account,
-    Closing,
     Hold,
     HoldState,
     LedgerError,
     Move,
-    Refusal,
     Reservation,
     Settlement,
-    admit,
     apply,
     close,
     correct,
+    correction_of,
     dispatched,
-    headroom_nano,
+    extended,
     open_hold,
+    postings,
     repeated_hold,
 )
 from budgets.money import MAX_LIMIT_NANO
-from budgets.scopes import Charge, Window
+from budgets.scopes import Charge, Unit, Window
 
 AMOUNTS = st.integers(0, MAX_LIMIT_NANO)
 
@@ -52,6 +51,8 @@ def asked(amount_nano: int, *charges: Charge) -> Reservation:
 @pytest.mark.parametrize(("state", "move"), list(itertools.product(HoldState, Move)))
 def test_a_hold_makes_the_moves_of_the_table_and_no_other(state: HoldState, move: Move) -> None:
     def make() -> HoldState:
+        if move is Move.EXTEND:
+            return extended(hold(state), asked(11, charge("a", None))).state
         if move is Move.DISPATCH:
             return dispatched(hold(state)).state
         return close(hold(state), move).state
@@ -67,34 +68,6 @@ def test_no_move_leads_out_of_an_ended_hold() -> None:
     assert {state for state, _ in TRANSITIONS} == OPEN_STATES
     ends = {after for (_, move), after in TRANSITIONS.items() if move is not Move.DISPATCH}
     assert ends == set(HoldState) - OPEN_STATES
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 200)), max_size=5),
-    st.integers(0, 100),
-)
-def test_a_request_is_admitted_exactly_where_every_account_bears_it(
-    rows: list[tuple[int, int, int]], amount: int
-) -> None:
-    accounts = {f"a{n}": Account(row[0], row[1]) for n, row in enumerate(rows)}
-    charges = [charge(f"a{n}", row[2]) for n, row in enumerate(rows)]
-    refusal = admit(accounts, asked(amount, charge("unlimited", None), *charges))
-    fits = [posted + held + amount <= limit for posted, held, limit in rows]
-    assert (refusal is None) == all(fits)
-    if refusal is not None:
-        first = rows[fits.index(False)]
-        assert (refusal.spent_nano, refusal.held_nano, refusal.limit_nano) == first
-        assert refusal.only_held == (first[0] + amount <= first[2])
-    left = headroom_nano(accounts, charges)
-    assert (left is None) == (not rows)
-    if left is not None:
-        assert (amount <= left) == all(fits) or left == 0
-
-
-def test_an_account_nobody_used_has_its_whole_limit_left() -> None:
-    assert headroom_nano({}, [charge("new", 40), charge("other", None)]) == 40
-    assert admit({}, asked(40, charge("new", 40))) is None
-    assert isinstance(admit({}, asked(41, charge("new", 40))), Refusal)
 
 
 def test_a_reservation_becomes_a_hold_with_a_lease() -> None:
@@ -153,20 +126,81 @@ def test_what_ended_by_itself_takes_no_correction(state: HoldState) -> None:
 def test_an_account_never_falls_below_zero() -> None:
     account = Account(posted_nano=5, held_nano=5, overrun_nano=5)
     assert account.committed_nano == 10
-    assert apply(account, Closing(HoldState.SETTLED, 3, -5, 1)) == Account(8, 0, 6)
-    for closing in (
-        Closing(HoldState.SETTLED, -6, 0, 0),
-        Closing(HoldState.SETTLED, 0, -6, 0),
-        Closing(HoldState.SETTLED, 0, 0, -6),
-    ):
+    assert apply(account, 3, -5, 1) == Account(8, 0, 6)
+    for change in ((-6, 0, 0), (0, -6, 0), (0, 0, -6)):
         with pytest.raises(LedgerError, match="cannot take"):
-            apply(account, closing)
+            apply(account, *change)
 
 
-def test_a_lone_charge_limits_the_hold_and_is_not_held() -> None:
-    lone = Charge("run:t/r|total|0", "run:t/r", Window.TOTAL, 10, None, lone=True)
-    kept = Charge("org:o|total|0", "org:o", Window.TOTAL, None, None)
-    assert admit({}, Reservation("h", 11, (kept, lone), 0, 1)) is not None
-    asked = Reservation("h", 10, (kept, lone), 0, 1)
-    assert admit({}, asked) is None
-    assert open_hold(asked).accounts == (kept.account,)
+def charged(unit: Unit, account: str = "") -> Charge:
+    return Charge(account or f"team:t|total/{unit}|0", "team:t", Window.TOTAL, 50, None, unit=unit)
+
+
+def mixed(amount_nano: int, tokens: int) -> Reservation:
+    charges = (charge("org", None), charged(Unit.TOKENS), charged(Unit.REQUESTS))
+    return Reservation("h", amount_nano, charges, 1_000, 60, tokens=tokens)
+
+
+def test_each_account_of_a_hold_has_its_own_unit() -> None:
+    assert open_hold(asked(7, charge("org", None))).amounts == ()
+    mixed_hold = open_hold(mixed(7, 30))
+    assert mixed_hold.amounts == tuple(mixed_hold.on_each()) == (7, 30, 1)
+    assert open_hold(asked(7, charge("org", None))).on_each() == (7,)
+
+
+def test_a_settlement_posts_to_each_account_what_it_counts() -> None:
+    taken = postings(mixed(0, 0).charges, 9, 12)
+    assert taken == (9, 12, 1)
+    closing = close(dispatched(open_hold(mixed(7, 30))), Move.SETTLE, 9, taken)
+    assert (closing.posted_nano, closing.overrun_nano) == (9, 2)
+    assert closing.each == ((9, -7, 2), (12, -30, 0), (1, -1, 0))
+    with pytest.raises(LedgerError, match="what each account takes"):
+        close(dispatched(open_hold(mixed(7, 30))), Move.SETTLE, 9)
+    with pytest.raises(LedgerError, match="outside"):
+        close(dispatched(open_hold(mixed(7, 30))), Move.SETTLE, 9, (9, -1, 1))
+
+
+def test_what_was_kept_ready_and_not_asked_takes_nothing() -> None:
+    charges = (charge("org", None), charge("model:a", 10), charge("model:b", 10))
+    assert postings(charges, 9, 12) == ()
+    assert postings(charges, 9, 12, {"model:b"}) == (9, 9, 0)
+
+
+def test_a_release_gives_back_every_unit_and_an_expiry_charges_every_unit() -> None:
+    held = open_hold(mixed(7, 30))
+    assert close(held, Move.RELEASE).each == ((0, -7, 0), (0, -30, 0), (0, -1, 0))
+    assert close(held, Move.EXPIRE).each == ((0, -7, 0), (0, -30, 0), (0, -1, 0))
+    charged_whole = close(dispatched(held), Move.EXPIRE)
+    assert charged_whole.each == ((7, -7, 0), (30, -30, 0), (1, -1, 0))
+
+
+def test_a_correction_brings_every_account_to_the_truth() -> None:
+    first = ended(HoldState.EXPIRED_CHARGED, 7)
+    correction = correct(first, 9)
+    closing = correction_of(first, (7, 30, 1), correction, (9, 12, 1))
+    assert closing.each == ((2, 0, 2), (-18, 0, 0), (0, 0, 0))
+    assert correction_of(first, (), correction, ()).each == ()
+    spared = correction_of(first, (), correction, (9, 0))
+    assert spared.each == ((2, 0, 2), (-7, 0, 0))
+    with pytest.raises(LedgerError, match="other accounts"):
+        correction_of(first, (7, 7), correction, (9,))
+
+
+@pytest.mark.parametrize("state", [HoldState.HELD, HoldState.DISPATCHED])
+def test_a_hold_grows_to_what_is_asked_and_keeps_its_state_and_lease(state: HoldState) -> None:
+    before = open_hold(mixed(7, 30))
+    if state is HoldState.DISPATCHED:
+        before = dispatched(before)
+    after = extended(before, mixed(9, 31))
+    assert (after.state, after.amount_nano, after.amounts) == (state, 9, (9, 31, 1))
+    assert after.lease_until_ms == before.lease_until_ms
+    assert extended(after, mixed(9, 31)) == after
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [mixed(6, 30), mixed(8, 29), Reservation("h", 9, (charge("org", None),), 1_000, 60)],
+)
+def test_a_hold_is_never_extended_to_less_or_on_other_accounts(wrong: Reservation) -> None:
+    with pytest.raises(LedgerError, match="less, or on other accounts"):
+        extended(open_hold(mixed(7, 30)), wrong)

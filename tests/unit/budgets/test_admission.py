@@ -1,0 +1,100 @@
+"""Whether a request is admitted, and what its budgets have left."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from budgets.admission import admit, counted, headroom_nano, surveyed
+from budgets.ledger import Account, Refusal, Reservation, dispatched, open_hold
+from budgets.scopes import Charge, Unit, Window
+
+
+def charge(account: str, limit_nano: int | None) -> Charge:
+    return Charge(account, account, Window.TOTAL, limit_nano, None)
+
+
+def asked(amount_nano: int, *charges: Charge) -> Reservation:
+    return Reservation("h", amount_nano, charges, 1_000, 60)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 200)), max_size=5),
+    st.integers(0, 100),
+)
+def test_a_request_is_admitted_exactly_where_every_account_bears_it(
+    rows: list[tuple[int, int, int]], amount: int
+) -> None:
+    accounts = {f"a{n}": Account(row[0], row[1]) for n, row in enumerate(rows)}
+    charges = [charge(f"a{n}", row[2]) for n, row in enumerate(rows)]
+    refusal = admit(accounts, asked(amount, charge("unlimited", None), *charges))
+    fits = [posted + held + amount <= limit for posted, held, limit in rows]
+    assert (refusal is None) == all(fits)
+    if refusal is not None:
+        failing = [row for row, fit in zip(rows, fits, strict=True) if not fit]
+        spent = [row for row in failing if row[0] + amount > row[2]]
+        first = (spent or failing)[0]
+        assert (refusal.spent_nano, refusal.held_nano, refusal.limit_nano) == first
+        assert refusal.only_held == (not spent)
+    left = headroom_nano(accounts, charges)
+    assert (left is None) == (not rows)
+    if left is not None:
+        assert (amount <= left) == all(fits) or left == 0
+
+
+def test_an_account_nobody_used_has_its_whole_limit_left() -> None:
+    assert headroom_nano({}, [charge("new", 40), charge("other", None)]) == 40
+    assert admit({}, asked(40, charge("new", 40))) is None
+    assert isinstance(admit({}, asked(41, charge("new", 40))), Refusal)
+
+
+def test_a_lone_charge_limits_the_hold_and_is_not_held() -> None:
+    lone = Charge("run:t/r|total|0", "run:t/r", Window.TOTAL, 10, None, lone=True)
+    kept = Charge("org:o|total|0", "org:o", Window.TOTAL, None, None)
+    assert admit({}, Reservation("h", 11, (kept, lone), 0, 1)) is not None
+    asked = Reservation("h", 10, (kept, lone), 0, 1)
+    assert admit({}, asked) is None
+    assert open_hold(asked).accounts == (kept.account,)
+
+
+def test_what_is_spent_is_named_before_what_is_only_held() -> None:
+    accounts = {"held": Account(0, 10), "spent": Account(10, 0)}
+    refusal = admit(accounts, asked(1, charge("held", 10), charge("spent", 10)))
+    assert refusal is not None
+    assert (refusal.account, refusal.only_held) == ("spent", False)
+    waiting = admit(accounts, asked(1, charge("held", 10)))
+    assert waiting is not None
+    assert (waiting.account, waiting.only_held) == ("held", True)
+
+
+def test_a_request_that_asks_for_more_does_not_stand_in_its_own_way() -> None:
+    before = dispatched(open_hold(asked(6, charge("a", 10))))
+    accounts = {"a": Account(0, 8)}
+    assert admit(accounts, asked(8, charge("a", 10)), before) is None
+    refusal = admit(accounts, asked(9, charge("a", 10)), before)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.held_nano, refusal.needed_nano, refusal.only_held) == (2, 9, True)
+
+
+def test_tokens_and_requests_have_limits_of_their_own() -> None:
+    tokens = Charge("t", "team:a", Window.DAY, 100, 9, unit=Unit.TOKENS)
+    requests = Charge("r", "team:a", Window.DAY, 3, 9, unit=Unit.REQUESTS)
+    wish = Reservation("h", 10**9, (tokens, requests), 1_000, 60, tokens=40)
+    assert admit({"t": Account(60), "r": Account(2)}, wish) is None
+    too_many = admit({"t": Account(61)}, wish)
+    assert too_many is not None
+    assert (too_many.unit, too_many.needed_nano) == (Unit.TOKENS, 40)
+    one_more = admit({"r": Account(1, 2)}, wish)
+    assert one_more is not None
+    assert (one_more.unit, one_more.needed_nano, one_more.only_held) == (Unit.REQUESTS, 1, True)
+    assert headroom_nano({}, [tokens, requests]) is None
+
+
+def test_a_gate_is_shut_by_whatever_is_in_its_account_and_nothing_is_kept_for_it() -> None:
+    gate = Charge("", "run:r", Window.TOTAL, 0, None, lone=True, counted=("k",), unit=Unit.GATE)
+    wish = asked(5, gate)
+    assert surveyed(wish.charges) == ["k"]
+    assert counted({}, gate) == Account()
+    assert admit({}, wish) is None
+    assert open_hold(wish).accounts == ()
+    shut = admit({"k": Account(1)}, wish)
+    assert shut is not None
+    assert not shut.only_held
