@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from budgets.ledger import Hold
+from budgets.ledger import Hold, Reservation
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook, Charge
 from budgets.value import value
+from gateway.allowance import Allowance
 from gateway.auth import Principal
 from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
@@ -80,5 +81,7 @@ class Spending:
     quoter: Quoter
     event: TelemetryEvent
     card: ModelCard
+    reservation: Reservation
+    allowance: Allowance | None = None
     dispatched_s: float = 0.0
     settled: bool = False

@@ -238,7 +238,7 @@ class Lifecycle:
             tier=self._tier_of(route),
             reserved_nano=hold.amount_nano,
         )
-        return Spending(call, route, hold, bids, quoter, event, route.model)
+        return Spending(call, route, hold, bids, quoter, event, route.model, reservation)
 
     def _tier_of(self, route: RouteDecision | NoRoute) -> str:
         """The tier that was chosen, or that of a model the client named itself."""

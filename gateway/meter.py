@@ -85,6 +85,8 @@ class StreamMeter:
         "_next_count_bytes",
         "_splitter",
         "_texts",
+        "_watch_bytes",
+        "_watch_tokens",
         "error_seen",
         "fault",
         "finished",
@@ -100,6 +102,8 @@ class StreamMeter:
         self._texts: list[str] = []
         self._counted_tokens = 0
         self._next_count_bytes = limit_tokens
+        self._watch_tokens: int | None = None
+        self._watch_bytes = 0
         self.text_events = 0
         self.text_bytes = 0
         self.usage: TokenUsage | None = None
@@ -192,6 +196,27 @@ class StreamMeter:
             self._counted_tokens += self._count("".join(self._texts))
             self._texts.clear()
         return max(self._counted_tokens, self.text_events)
+
+    def allow(self, limit_tokens: int, watch_tokens: int | None) -> None:
+        """Have another limit from now on, and say so when the watermark is reached (None: never).
+
+        Neither is below what was allowed before.
+        """
+        self._limit_tokens = limit_tokens
+        self._next_count_bytes = max(self._next_count_bytes, limit_tokens)
+        self._watch_tokens = watch_tokens
+        self._watch_bytes = self.text_bytes if watch_tokens is None else watch_tokens
+
+    def at_watermark(self) -> bool:
+        """Whether so much was generated, counted generously, that more should be held."""
+        watch = self._watch_tokens
+        if watch is None:
+            return False
+        if self.text_events < watch and self.text_bytes < self._watch_bytes:
+            return False
+        generated = self.output_tokens() * 100 // COUNT_FACTOR_PERCENT
+        self._watch_bytes = self.text_bytes + max(1, watch - generated)
+        return max(generated, self.text_events) >= watch
 
     def over_limit(self) -> bool:
         """Whether more was generated than reserved; counts only where it can be so."""

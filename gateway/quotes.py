@@ -21,7 +21,8 @@ class Bid:
     """A quote with what it rests on: the price in force, and the bound to put into the request.
 
     `output_tokens` covers one choice; `total_output_tokens` all of them. `inject_tokens` is the
-    bound the gateway must set itself, None where the client's own is as tight.
+    bound the gateway must set itself, None where the client's own is as tight. `held_tokens` is
+    what the ceiling covers of all choices: less than the bound where the hold grows in steps.
     """
 
     price: Price
@@ -29,6 +30,13 @@ class Bid:
     output_tokens: int
     total_output_tokens: int
     inject_tokens: int | None
+    input_tokens: int
+    held_tokens: int
+
+    def price_of(self, output_tokens: int) -> tuple[int, int]:
+        """What a hold must have for so many output tokens: nano-USD, and tokens in all."""
+        nano = ceiling_nano(self.price, self.input_tokens, output_tokens)
+        return nano, self.input_tokens + output_tokens
 
 
 @dataclass(slots=True)
@@ -81,7 +89,15 @@ class Quoter:
                 output = self._affordable(price, input_tokens, output, choices)
             inject = output if self.headroom_nano is not None or output < most else None
         total = output * choices
-        return Bid(price, ceiling_nano(price, input_tokens, total), output, total, inject)
+        return Bid(
+            price,
+            ceiling_nano(price, input_tokens, total),
+            output,
+            total,
+            inject,
+            input_tokens,
+            total,
+        )
 
     def _affordable(self, price: Price, input_tokens: int, output: int, choices: int) -> int:
         """As much of the output as the headroom bears, if that is enough for an answer at all."""

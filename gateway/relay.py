@@ -15,6 +15,7 @@ import orjson
 
 from budgets.usage import TokenUsage, UsageFault, usage_from_openai
 from budgets.value import value
+from gateway.allowance import Allowance
 from gateway.errors import ApiError, stream_cut, upstream_failed
 from gateway.meter import StreamMeter
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
@@ -98,12 +99,12 @@ class StreamRelay:
     """One stream from provider to client, metered against what was reserved."""
 
     __slots__ = (
+        "_allowance",
         "_hide_usage",
         "_limit_s",
         "_meter",
         "_provider",
         "_reply",
-        "_reserved_nano",
         "_send",
     )
 
@@ -114,8 +115,7 @@ class StreamRelay:
         *,
         provider: str,
         hide_usage: bool,
-        limit_tokens: int,
-        reserved_nano: int,
+        allowance: Allowance,
         limit_s: float,
         count: Callable[[str], int],
     ) -> None:
@@ -123,9 +123,10 @@ class StreamRelay:
         self._send = send
         self._provider = provider
         self._hide_usage = hide_usage
-        self._reserved_nano = reserved_nano
+        self._allowance = allowance
         self._limit_s = limit_s
-        self._meter = StreamMeter(limit_tokens, count)
+        self._meter = StreamMeter(allowance.tokens, count)
+        self._meter.allow(allowance.tokens, allowance.watermark_tokens)
 
     async def run(self, receive: Receive) -> Outcome:
         """Relay to the end, the cut, the hang-up or the failure; the stream's tail is not sent."""
@@ -151,7 +152,7 @@ class StreamRelay:
                 break
             passed: list[bytes] = []
             for event in self._meter.each(chunk):
-                if self._meter.over_limit():
+                if self._meter.over_limit() and not await self._hold_more():
                     return await self._cut(passed)
                 if event.done or kept:
                     kept.append(event.raw)
@@ -161,17 +162,29 @@ class StreamRelay:
                 await send_part(self._send, b"".join(passed))
             if self._meter.oversized:
                 return await self._cut(passed=[])
+            if self._meter.at_watermark():
+                await self._hold_more()
         if watch.gone:
             return self._outcome(Ending.CLIENT_GONE, b"")
         ending = Ending.UPSTREAM_FAILED if self._meter.error_seen else Ending.COMPLETED
         return self._outcome(ending, b"".join(kept) + self._meter.pending)
+
+    async def _hold_more(self) -> bool:
+        """Hold more for the rest of the stream; whether there is room for what was generated."""
+        allowance, meter = self._allowance, self._meter
+        while await allowance.more():
+            meter.allow(allowance.tokens, allowance.watermark_tokens)
+            if not meter.over_limit():
+                return True
+        meter.allow(allowance.tokens, None)  # the limit itself asks once more
+        return False
 
     async def _cut(self, passed: list[bytes]) -> Outcome:
         """Stop the provider at once; the client learns why in the stream's own way."""
         self._reply.close()
         if passed:
             await send_part(self._send, b"".join(passed))
-        error = stream_cut(self._reserved_nano)
+        error = stream_cut(self._allowance.hold.amount_nano)
         return self._outcome(Ending.KILLED, error.as_sse(), error)
 
     def _outcome(self, ending: Ending, tail: bytes, error: ApiError | None = None) -> Outcome:

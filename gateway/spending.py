@@ -9,6 +9,7 @@ from budgets.money import format_usd
 from budgets.port import OutboxEvent
 from budgets.prices import Cost, cost
 from budgets.usage import TokenUsage
+from gateway.allowance import Allowance
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
 from gateway.errors import upstream_failed
@@ -131,6 +132,15 @@ class Spender:
         chat = spending.call.chat
         if not (chat.stream and reply.status < 300 and _is_event_stream(reply.headers)):
             return await relay_whole(reply, spending.card.provider, self._desk.tokenizer.count)
+        bid = spending.bids[spending.card.name]
+        allowance = spending.allowance = Allowance(
+            self._desk.ledger,
+            spending.reservation,
+            spending.hold,
+            bid.held_tokens,
+            bid.total_output_tokens,
+            bid.price_of,
+        )
         reserved = (b"x-weir-reserved-usd", format_usd(spending.hold.amount_nano).encode())
         own = [*self._own_headers(spending), reserved]
         await start_stream(send, reply.status, relayed_headers(reply.headers, own))
@@ -139,12 +149,15 @@ class Spender:
             send,
             provider=spending.card.provider,
             hide_usage=not chat.wants_usage,
-            limit_tokens=spending.bids[spending.card.name].total_output_tokens,
-            reserved_nano=spending.hold.amount_nano,
+            allowance=allowance,
             limit_s=self._time_left_s(spending) + RELAY_SLACK_S,
             count=self._desk.tokenizer.count,
         )
-        return await relay.run(receive)
+        try:
+            return await relay.run(receive)
+        finally:
+            spending.hold = allowance.hold
+            spending.event.reserved_nano = allowance.hold.amount_nano
 
     def _time_left_s(self, spending: Spending) -> float:
         """What is left of the time that the provider was given for the whole call."""
