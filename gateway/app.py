@@ -36,7 +36,7 @@ from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
 from gateway.serving import base_url, run_server
-from gateway.tokenizer import Tokenizer
+from gateway.tokenizer import Tokenizer, vocabularies
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
 from telemetry.queries import QueryBook
@@ -235,6 +235,11 @@ def _desk(gateway: Gateway) -> Desk:
             lease_ms=settings.server.lease_s * 1000,
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
+            step_tokens=settings.server.hold_step_tokens,
+        ),
+        vocabularies=vocabularies(
+            catalog.models.values(),
+            {name for name, section in settings.providers.items() if section.kind == "openai_http"},
         ),
         now_ms=clock_of(gateway.ledger),
     )

@@ -1,14 +1,14 @@
 """What a request needs on its way, and what it has become so far. Values only, no behaviour."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from budgets.answer_sizes import AnswerSizes
 from budgets.ledger import Hold, Reservation
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook, Charge
 from budgets.value import value
-from gateway.allowance import Allowance
 from gateway.auth import Principal
 from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
@@ -26,13 +26,18 @@ from telemetry.event import TelemetryEvent
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may take: bytes of body, tokens of answer, seconds of everything."""
+    """What a request may take: bytes of body, tokens of answer, seconds of everything.
+
+    `step_tokens` is what a stream of unknown length holds first where a budget is tight; with 0 a
+    hold always covers the longest answer.
+    """
 
     body_bytes: int
     answer_cap_tokens: int
     lease_ms: int
     attempts: int
     concurrent_requests: int
+    step_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class Desk:
     tier_of: Mapping[str, str]
     tokenizer: Tokenizer
     limits: Limits
+    vocabularies: Mapping[str, str] = field(default_factory=dict)
+    sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
 
 
@@ -82,6 +89,5 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
-    allowance: Allowance | None = None
     dispatched_s: float = 0.0
     settled: bool = False

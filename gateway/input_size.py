@@ -2,7 +2,8 @@
 
 A tokenizer covers each byte of a text with at most one token, whatever its vocabulary. So the
 bytes of the text are a bound that holds for every model; they are about four times what an English
-text really takes.
+text really takes. Where a model's vocabulary is known, what its messages say is counted with it,
+and only the rest (tools, schemas, unknown fields) by bytes.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,37 @@ from budgets.value import value
 
 MESSAGE_OVERHEAD_TOKENS = 8
 MEDIA_TOKENS = 4_096
+# Fields that steer a request and never become part of the prompt.
+_CONTROLS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+# Keys of a message and of its parts whose place is in the template, counted for each message.
+_TEMPLATE_KEYS = frozenset({"role", "content", "type", "text"})
 # The field that holds the medium in a content part of each kind.
 _MEDIA_FIELDS: Mapping[str, str] = {
     "image_url": "image_url",
@@ -27,19 +59,28 @@ _MEDIA_FIELDS: Mapping[str, str] = {
 
 @value
 class InputSize:
-    """The bytes of a request's text, its media, and its messages."""
+    """The bytes of a request's text, its media, and its messages.
+
+    `spoken` are the texts of the messages, where they were looked for; `other_bytes` is the rest.
+    """
 
     text_bytes: int
     media: int
     messages: int
+    spoken: tuple[str, ...] = ()
+    other_bytes: int = 0
 
-    def bound_tokens(self, overhead_tokens: int) -> int:
+    def bound_tokens(self, overhead_tokens: int, spoken_tokens: int | None = None) -> int:
         """At most so many tokens; `overhead_tokens` is what the model's own template adds.
 
-        What a medium costs has nothing to do with its bytes: each counts as 4,096 tokens.
+        `spoken_tokens` is what `spoken` is in the model's vocabulary, where that was counted. What
+        a medium costs has nothing to do with its bytes: each counts as 4,096 tokens.
         """
+        text = self.text_bytes
+        if spoken_tokens is not None:
+            text = min(text, spoken_tokens + self.other_bytes)
         return (
-            self.text_bytes
+            text
             + MESSAGE_OVERHEAD_TOKENS * self.messages
             + MEDIA_TOKENS * self.media
             + overhead_tokens
@@ -52,17 +93,32 @@ def whole_size(raw: bytes, body: Mapping[str, Any]) -> InputSize:
 
 
 def exact_size(body: Mapping[str, Any]) -> InputSize:
-    """The bytes of every key and value, for any may reach the model, and the media among them."""
+    """The bytes of every key and value that may reach the model, and the media among them."""
+    messages = body["messages"]
+    spoken: list[str] = []
+    spoken_bytes, media = _measure(messages, _TEMPLATE_KEYS, spoken)
+    rest = {name: value for name, value in body.items() if name not in _CONTROLS}
+    del rest["messages"]
+    other_bytes, more_media = _measure(rest, frozenset(), None)
+    return InputSize(
+        spoken_bytes + other_bytes, media + more_media, len(messages), tuple(spoken), other_bytes
+    )
+
+
+def _measure(item: Any, free: frozenset[str], spoken: list[str] | None) -> tuple[int, int]:
+    """Bytes and media of a JSON value without the keys in `free`; its texts go to `spoken`."""
     text_bytes = media = 0
-    for found in _texts(body):
+    for found in _texts(item, free):
         if found is None:
             media += 1
-        else:
-            text_bytes += len(found) if found.isascii() else len(found.encode("utf-8", "replace"))
-    return InputSize(text_bytes, media, len(body["messages"]))
+            continue
+        text_bytes += len(found) if found.isascii() else len(found.encode("utf-8", "replace"))
+        if spoken is not None:
+            spoken.append(found)
+    return text_bytes, media
 
 
-def _texts(item: Any) -> Iterator[str | None]:
+def _texts(item: Any, free: frozenset[str]) -> Iterator[str | None]:
     """Every text inside a JSON value; None for each medium, whose bytes are no text."""
     pending: list[Any] = [item]
     while pending:
@@ -72,7 +128,7 @@ def _texts(item: Any) -> Iterator[str | None]:
         elif isinstance(item, list):
             pending.extend(item)
         elif isinstance(item, dict):
-            yield from item
+            yield from [key for key in item if key not in free]
             medium = _medium_of(item)
             if medium is None:
                 pending.extend(item.values())

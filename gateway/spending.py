@@ -133,7 +133,7 @@ class Spender:
         if not (chat.stream and reply.status < 300 and _is_event_stream(reply.headers)):
             return await relay_whole(reply, spending.card.provider, self._desk.tokenizer.count)
         bid = spending.bids[spending.card.name]
-        allowance = spending.allowance = Allowance(
+        allowance = Allowance(
             self._desk.ledger,
             spending.reservation,
             spending.hold,
@@ -175,6 +175,10 @@ class Spender:
             usage = await self._estimate(spending, outcome)
         bid = spending.bids[spending.card.name]
         price = cost(bid.price, usage)
+        if source is UsageSource.PROVIDER and outcome.ending is Ending.COMPLETED:
+            each = -(-usage.output_tokens // spending.call.chat.choices)
+            workflow = spending.call.identity.scopes.workflow
+            self._desk.sizes.learn(workflow, spending.card.name, each)
         add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))
         return price
 

@@ -29,6 +29,8 @@ class ModelCard:
     `name` is what clients and policies say, `upstream_model` what the provider is told,
     `price_model` the name in the price card. `prompt_overhead_tokens` is what the provider's
     template adds to a prompt. A `stand_in` answers in the place of a model that is not connected.
+    `tokenizer` is how its input is bounded: `bytes`, a tiktoken vocabulary that is truly the
+    model's, or `auto` for one that goes by the model's name.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelCard:
     capabilities: frozenset[Capability] = frozenset()
     aliases: tuple[str, ...] = ()
     stand_in: bool = False
+    tokenizer: str = "bytes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ loader can name file and line. A model's price keys are those of `budgets.config
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -63,6 +63,7 @@ class ModelSection(ModelPricing):
     capabilities: frozenset[Capability] = frozenset()
     aliases: tuple[Name, ...] = ()
     stand_in: bool = False
+    tokenizer: Literal["auto", "bytes", "cl100k_base", "o200k_base"] = "auto"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -160,6 +161,7 @@ def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> It
             capabilities=section.capabilities,
             aliases=section.aliases,
             stand_in=section.stand_in,
+            tokenizer=section.tokenizer,
         )
 
 

@@ -22,22 +22,57 @@ VALUES = st.recursive(
 )
 
 
-def text_bytes(value: Any) -> int:
+FREE = frozenset({"role", "content", "type", "text"})
+
+
+def text_bytes(value: Any, free: frozenset[str] = frozenset()) -> int:
     """Every key and scalar, spelled out by a plain recursion."""
     if isinstance(value, dict):
-        return sum(text_bytes(key) + text_bytes(inner) for key, inner in value.items())
+        keys = sum(len(key.encode()) for key in value if key not in free)
+        return keys + sum(text_bytes(inner, free) for inner in value.values())
     if isinstance(value, list):
-        return sum(text_bytes(inner) for inner in value)
+        return sum(text_bytes(inner, free) for inner in value)
     return 0 if value is None else len(str(value).encode())
 
 
 @given(st.dictionaries(st.text(max_size=8).filter(lambda key: key != "type"), VALUES))
 def test_no_text_is_left_out_wherever_it_stands(fields: dict[str, Any]) -> None:
-    body = {**fields, "messages": [{"role": "user", "content": "x"}]}
+    messages = [{"role": "user", "content": [fields, "x"]}]
+    body = {"messages": messages, "extra": fields, "tools": [fields]}
     size = exact_size(body)
     if size.media == 0:
-        assert size.text_bytes == text_bytes(body)
+        other = len("extra") + len("tools") + 2 * text_bytes(fields)
+        assert size.other_bytes == other
+        assert size.text_bytes == text_bytes(messages, FREE) + other
+        assert sum(len(text.encode()) for text in size.spoken) == text_bytes(messages, FREE)
     assert size.text_bytes <= whole_size(orjson.dumps(body), body).text_bytes
+
+
+def test_what_only_steers_a_request_is_no_part_of_its_prompt() -> None:
+    plain = {"messages": [{"role": "user", "content": "x"}]}
+    steered = {
+        **plain,
+        "model": "m" * 90,
+        "max_tokens": 50,
+        "user": "u" * 90,
+        "metadata": {"note": "n" * 90},
+        "stop": ["s" * 90],
+    }
+    assert exact_size(steered) == exact_size(plain)
+    assert exact_size({**plain, "unheard_of": "u" * 90}).text_bytes > 90
+
+
+def test_messages_are_counted_in_a_known_vocabulary_and_all_else_by_bytes() -> None:
+    body = {
+        "messages": [{"role": "user", "content": "Tell me about foxes, please."}],
+        "tools": [{"type": "function", "function": {"name": "hunt"}}],
+    }
+    size = exact_size(body)
+    assert set(size.spoken) == {"user", "Tell me about foxes, please."}
+    plain = MESSAGE_OVERHEAD_TOKENS + 5
+    assert size.bound_tokens(5, spoken_tokens=9) == 9 + size.other_bytes + plain
+    assert size.bound_tokens(5, spoken_tokens=10**6) == size.text_bytes + plain
+    assert size.bound_tokens(5) == size.text_bytes + plain
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.usage import TokenUsage
-from gateway.meter import EventSplitter, StreamMeter
+from gateway.meter import COUNT_FACTOR_PERCENT, EventSplitter, StreamMeter
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -132,3 +132,37 @@ def test_an_error_inside_the_stream_is_noticed():
     meter = StreamMeter(10, words)
     meter.feed(b'data: {"error":{"message":"overloaded"}}\n\n')
     assert meter.error_seen
+
+
+def test_a_watermark_is_reached_before_the_limit_counting_generously():
+    meter = StreamMeter(100, words)
+    meter.allow(100, 60)
+    asked = []
+    for _ in range(100):
+        meter.feed(event({"content": "two words "}))
+        assert not meter.over_limit() or len(asked) >= 61
+        asked.append(meter.at_watermark())
+    first = asked.index(True) + 1
+    assert 2 * first * 100 // COUNT_FACTOR_PERCENT >= 60
+    assert 2 * (first - 1) * 100 // COUNT_FACTOR_PERCENT < 60
+    meter.allow(400, 300)
+    assert not meter.at_watermark()
+
+
+def test_without_a_watermark_nothing_is_asked():
+    meter = StreamMeter(10, words)
+    meter.allow(10, None)
+    meter.feed(event({"content": "word " * 10}))
+    assert not meter.at_watermark()
+
+
+def test_a_raised_limit_lets_a_stream_go_on():
+    meter = StreamMeter(5, words)
+    for _ in range(6):
+        meter.feed(event({"content": "a "}))
+    assert meter.over_limit()
+    meter.allow(7, None)
+    assert not meter.over_limit()
+    for _ in range(2):
+        meter.feed(event({"content": "a "}))
+    assert meter.over_limit()

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgets.stores.in_memory import InMemoryLedger
 from budgets.usage import TokenUsage
+from gateway.allowance import LEAST_STEP_TOKENS
 from gateway.providers.port import UpstreamError, UpstreamFault
 from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import Message
 from telemetry.event import Ending
-from tests.unit.gateway.desks import run
+from tests.unit.gateway.desks import SHAPER, run
+from tests.unit.gateway.test_allowance import INPUT_TOKENS, begun
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -83,9 +86,12 @@ REPORT = event(usage=USAGE)
 
 
 async def relayed(reply: Pieces, reader: Reader, **settings: Any) -> Outcome:
-    chosen = {"hide_usage": True, "limit_tokens": 100, "limit_s": 5.0, **settings}
+    chosen = {"hide_usage": True, "limit_s": 5.0, **settings}
+    tokens = chosen.pop("limit_tokens", 100)
+    most, budget_nano = chosen.pop("most_tokens", tokens), chosen.pop("budget_nano", tokens)
+    allowance = await begun(InMemoryLedger(SHAPER), tokens, most, INPUT_TOKENS + budget_nano)
     relay = StreamRelay(
-        reply, reader.send, provider="p", reserved_nano=7_000, count=words, **chosen
+        reply, reader.send, provider="p", allowance=allowance, count=words, **chosen
     )
     return await relay.run(reader.receive)
 
@@ -151,6 +157,28 @@ def test_of_many_events_in_one_packet_those_within_the_limit_pass() -> None:
     outcome, sent = stream(b"".join([event("more ")] * 50), limit_tokens=10)
     assert (outcome.ending, outcome.output_tokens) == (Ending.KILLED, 11)
     assert sent == event("more ") * 10
+
+
+def test_a_stream_that_runs_on_holds_more_and_is_not_cut_while_the_budget_bears_it() -> None:
+    pieces = [*[event("more ")] * 500, REPORT, DONE]
+    outcome, sent = stream(*pieces, limit_tokens=64, most_tokens=600, budget_nano=10_000)
+    assert outcome.ending is Ending.COMPLETED
+    assert sent == event("more ") * 500
+
+
+def test_a_stream_is_cut_where_the_budget_ends_and_not_where_its_first_step_did() -> None:
+    pieces = [event("more ")] * 500
+    outcome, sent = stream(*pieces, limit_tokens=64, most_tokens=600, budget_nano=200)
+    assert outcome.ending is Ending.KILLED
+    passed = sent.count(b"more ")
+    assert 200 - LEAST_STEP_TOKENS <= passed <= 200
+    assert outcome.output_tokens == passed + 1
+
+
+def test_a_packet_that_jumps_beyond_a_step_passes_where_the_budget_bears_it() -> None:
+    whole = b"".join([event("more ")] * 500)
+    outcome, sent = stream(whole, limit_tokens=64, most_tokens=600, budget_nano=10_000)
+    assert (outcome.ending, sent) == (Ending.COMPLETED, whole)
 
 
 @pytest.mark.parametrize(

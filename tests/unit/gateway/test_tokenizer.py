@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.input_size import MESSAGE_OVERHEAD_TOKENS
-from gateway.tokenizer import OFF_LOOP_CHARS, Tokenizer, prompt_texts, texts_in, vocabulary_folder
+from gateway.tokenizer import (
+    OFF_LOOP_CHARS,
+    VOCABULARIES,
+    Tokenizer,
+    prompt_texts,
+    texts_in,
+    vocabulary_folder,
+    vocabulary_of,
+)
 from tests.unit.gateway.desks import run
 
 
@@ -66,3 +74,33 @@ def test_deep_values_are_walked_without_recursion() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert list(texts_in(deep)) == ["end"]
+
+
+@pytest.mark.parametrize(
+    ("model", "vocabulary"),
+    [
+        ("gpt-4o-mini", "o200k_base"),
+        ("gpt-5-nano", "o200k_base"),
+        ("gpt-oss-120b", "o200k_base"),
+        ("gpt-4-turbo", "cl100k_base"),
+        ("gpt-3.5-turbo", "cl100k_base"),
+        ("davinci-002", "cl100k_base"),
+        ("text-davinci-003", None),
+        ("claude-sonnet-4-5", None),
+        ("smollm2-135m", None),
+        ("", None),
+    ],
+)
+def test_a_vocabulary_is_known_for_openais_models_only(model: str, vocabulary: str | None) -> None:
+    assert vocabulary_of(model) == vocabulary
+
+
+@pytest.mark.parametrize("vocabulary", sorted(VOCABULARIES))
+def test_texts_are_counted_each_for_itself_in_the_vocabulary_that_is_asked_for(
+    tokenizer: Tokenizer, vocabulary: str
+) -> None:
+    texts = ["Tell me about foxes, please.", "user"]
+    assert run(tokenizer.spoken_tokens(vocabulary, texts)) == 9
+    long = ["word " * OFF_LOOP_CHARS]
+    assert run(tokenizer.spoken_tokens(vocabulary, long)) == OFF_LOOP_CHARS + 1
+    assert run(tokenizer.spoken_tokens(vocabulary, [])) == 0
