@@ -8,7 +8,9 @@ the k-th smallest of the n with a chance of at most 1 - k/(n + 1) (order statist
     n >= 99   the smallest k with k/(n + 1) >= 0.99: exceeded by 1 answer in 100, doubled
     n <  99   the largest answer so far, exceeded by 1 in n + 1, times four
 
-The factors cover what order statistics cannot: that tomorrow's answers are not today's.
+The factors cover what order statistics cannot: that tomorrow's answers are not today's. A stream
+that outgrows its size holds more; a whole answer would be cut short, so it is bounded by its size
+only where enough answers stand behind it.
 """
 
 from array import array
@@ -21,6 +23,8 @@ ENOUGH = 99
 FACTOR = 2
 EARLY_FACTOR = 4
 LEAST_TOKENS = 64
+FEWEST_FOR_BOUND = 20
+LEAST_BOUND_TOKENS = 256
 
 
 class _Series:
@@ -40,6 +44,9 @@ class _Series:
             return
         self._tokens[self._next] = tokens
         self._next = (self._next + 1) % SAMPLES
+
+    def __len__(self) -> int:
+        return len(self._tokens)
 
     def size(self) -> int:
         if self._size is None:
@@ -83,6 +90,13 @@ class AnswerSizes:
         """Tokens to hold for one choice of the next answer; None where nothing is known."""
         series = self._series.get((workflow, model))
         return None if series is None else series.size()
+
+    def bound(self, workflow: str, model: str) -> int | None:
+        """Tokens to bound one choice of a whole answer by; None while too little is known."""
+        series = self._series.get((workflow, model))
+        if series is None or len(series) < FEWEST_FOR_BOUND:
+            return None
+        return max(LEAST_BOUND_TOKENS, series.size())
 
     def __len__(self) -> int:
         return len(self._series)

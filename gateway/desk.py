@@ -11,15 +11,20 @@ from budgets.scopes import BudgetBook, Charge
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
+from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
+from gateway.input_size import InputSize
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.response import RawHeaders
 from gateway.tokenizer import Tokenizer
+from gateway.waiting import Line
 from gateway.wire import ChatRequest
 from routing.catalog import Catalog, ModelCard
-from routing.decide import RouteDecision
+from routing.classify import Classification
+from routing.decide import NoRoute, RouteDecision
+from routing.features import Features
 from routing.policies import Policy
 from telemetry.event import TelemetryEvent
 
@@ -58,6 +63,7 @@ class Desk:
     tier_of: Mapping[str, str]
     tokenizer: Tokenizer
     limits: Limits
+    line: Line
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
@@ -65,7 +71,10 @@ class Desk:
 
 @value
 class Call:
-    """An admitted request: its caller, what it asks, and every account it is charged to."""
+    """An admitted request: its caller, what it asks, and every account it is charged to.
+
+    `now_ms` is when it was admitted: when it came in, or when its last wait for money was over.
+    """
 
     request_id: str
     started_s: float
@@ -75,6 +84,32 @@ class Call:
     chat: ChatRequest
     headers: RawHeaders
     charges: tuple[Charge, ...]
+    waited_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Asking:
+    """A request that looks for money.
+
+    Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
+    messages are for each model whose vocabulary is known.
+    """
+
+    call: Call
+    features: Features
+    classification: Classification
+    size: InputSize
+    is_measured: bool = False
+    spoken_tokens: Mapping[str, int] = field(default_factory=dict)
+
+
+@value
+class Denial:
+    """No money for now: what to tell the client, and the budget it may wait for, if any."""
+
+    route: RouteDecision | NoRoute
+    error: ApiError
+    held_by: str = ""
 
 
 @dataclass(slots=True)

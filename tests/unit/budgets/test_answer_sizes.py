@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from budgets.answer_sizes import (
     EARLY_FACTOR,
     FACTOR,
+    FEWEST_FOR_BOUND,
+    LEAST_BOUND_TOKENS,
     LEAST_TOKENS,
     MAX_SERIES,
     SAMPLES,
@@ -50,6 +52,18 @@ def test_old_answers_are_forgotten_and_the_size_follows() -> None:
     assert sizes.size("triage", "tiny") == FACTOR * 50
     sizes.learn("triage", "tiny", 60)
     assert sizes.size("triage", "tiny") == FACTOR * 50
+
+
+def test_a_whole_answer_is_bounded_only_once_enough_answers_are_known() -> None:
+    sizes = AnswerSizes()
+    for _ in range(FEWEST_FOR_BOUND - 1):
+        sizes.learn("triage", "tiny", 10)
+    assert sizes.bound("triage", "tiny") is None
+    sizes.learn("triage", "tiny", 10)
+    assert sizes.bound("triage", "tiny") == LEAST_BOUND_TOKENS
+    sizes.learn("triage", "tiny", 500)
+    assert sizes.bound("triage", "tiny") == EARLY_FACTOR * 500
+    assert sizes.bound("other", "tiny") is None
 
 
 def test_the_number_of_series_is_bounded_and_the_longest_unused_goes_first() -> None:
