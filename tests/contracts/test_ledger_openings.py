@@ -1,7 +1,5 @@
 """Opening an account with what was spent before its budget was there, in every store."""
 
-import asyncio
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +9,6 @@ import pytest
 from budgets.ledger import Account, Bill
 from budgets.openings import PartySpend, openings
 from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window, account_id
-from budgets.stores.in_sqlite import SqliteLedger
-from budgets.stores.sqlite_schema import make_tables
 from tests.contracts.ledger_backends import (
     NOON_MS,
     Backend,
@@ -25,7 +21,6 @@ from tests.contracts.ledger_backends import (
     refused,
     reservation,
     sent,
-    shaper,
     spent,
 )
 
@@ -188,31 +183,3 @@ def test_a_budget_in_any_unit_counts_what_was_spent_before_it(
         await (held if unit is Unit.REQUESTS else refused)(ledger.store, wish)
 
     play(backend, tmp_path, story)
-
-
-async def write_as_before(path: Path) -> None:
-    """A ledger as it was before entries knew who spent."""
-    ledger = SqliteLedger(path, shaper())
-    await spent(ledger, reservation("h1", 50), 7)
-    await sent(ledger, reservation("h2", 50))
-    ledger.close()
-    with sqlite3.connect(path) as file:
-        file.execute("ALTER TABLE entry DROP COLUMN parties")
-        file.execute("ALTER TABLE entry DROP COLUMN admitted_ms")
-        file.execute("ALTER TABLE hold DROP COLUMN parties")
-        file.execute("DROP TABLE counting")
-
-
-def test_a_ledger_of_before_is_widened_and_keeps_its_money(tmp_path: Path) -> None:
-    async def story() -> None:
-        await write_as_before(tmp_path / "ledger.sqlite3")
-        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", shaper())
-        await ledger.expire(NOON_MS + 100_000)
-        await spent(ledger, replace(reservation("h3", 50), scopes=ANA), 4)
-        assert (await ledger.survey(["org:o"]))["org:o"] == Account(61, 0, 0)
-        ledger.close()
-        with sqlite3.connect(tmp_path / "ledger.sqlite3") as file:
-            make_tables(file)
-            assert file.execute("SELECT count(parties), count(*) FROM entry").fetchone() == (1, 3)
-
-    asyncio.run(story())
