@@ -75,7 +75,7 @@ def counting_names(budgets: Iterable[Budget]) -> Mapping[str, Budget]:
             other.scope_id
             for other in known
             if budget.scope_id == "*" != other.scope_id
-            and (other.kind, other.window) == (budget.kind, budget.window)
+            and (other.kind, other.window, other.unit) == (budget.kind, budget.window, budget.unit)
             and other.timezone != budget.timezone
         ]
         names[" -".join([f"{budget.name}@{budget.timezone}", *sorted(apart)])] = budget

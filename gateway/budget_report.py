@@ -13,10 +13,10 @@ Accounts = Callable[[ScopeKind, AnyWindow, Collection[int], Unit], Mapping[str, 
 def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> list[dict[str, Any]]:
     """Rows in the order of the configuration; a `*` budget has a row for each scope that spent.
 
-    A scope with a budget of its own is left out of the `*` budget of the same window.
+    A scope with a budget of its own is left out of the `*` budget of the same window and unit.
     """
     known = list(budgets)
-    own = {(budget.kind, budget.window, budget.scope_id) for budget in known}
+    own = {(*_counted(budget), budget.scope_id) for budget in known}
     rows = []
     for budget in known:
         starts = window_starts(budget.window, budget.timezone, now_s)
@@ -24,10 +24,15 @@ def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> li
         if budget.scope_id != "*":
             found = {budget.scope_id: found.get(budget.scope_id, Account())}
         for scope_id, account in found.items():
-            if budget.scope_id == "*" and (budget.kind, budget.window, scope_id) in own:
+            if budget.scope_id == "*" and (*_counted(budget), scope_id) in own:
                 continue
             rows.append(_row(budget, scope_id, account, _end_s(budget, now_s)))
     return rows
+
+
+def _counted(budget: Budget) -> tuple[ScopeKind, AnyWindow, Unit]:
+    """What a budget counts, whoever it is for."""
+    return budget.kind, budget.window, budget.unit
 
 
 def _end_s(budget: Budget, now_s: int) -> int | None:

@@ -13,7 +13,16 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from budgets.ledger import Account, Hold, LedgerError, Refusal, Reservation, Settlement
+from budgets.ledger import (
+    PLAIN,
+    Account,
+    Bill,
+    Hold,
+    LedgerError,
+    Refusal,
+    Reservation,
+    Settlement,
+)
 from budgets.port import EventShaper, OutboxEvent, OutboxRow
 from budgets.stores.engine import LedgerEngine
 from budgets.stores.sqlite_journal import SqliteJournal
@@ -61,15 +70,23 @@ class SqliteLedger:
         with self._turn:
             return self._engine.reserve(reservation)
 
+    async def extend(self, hold: Hold, reservation: Reservation) -> Hold | Refusal:
+        with self._turn:
+            larger = self._engine.extend(hold, reservation)
+        await self._turn.committed()
+        return larger
+
     async def dispatch(self, hold: Hold, draft: bytes) -> Hold:
         with self._turn:
             after = self._engine.dispatch(hold, draft)
         await self._turn.committed()
         return after
 
-    async def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+    async def settle(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill = PLAIN
+    ) -> Settlement:
         with self._turn:
-            settlement = self._engine.settle(hold, cost_nano, event)
+            settlement = self._engine.settle(hold, cost_nano, event, bill)
         await self._turn.committed()
         return settlement
 

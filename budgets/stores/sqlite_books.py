@@ -9,15 +9,23 @@ from pathlib import Path
 from budgets.ledger import Account, LedgerError
 from budgets.openings import PartySpend
 from budgets.port import EntryTotal, OutboxRow
-from budgets.scopes import AnyWindow, ScopeKind, Scopes, Unit
+from budgets.scopes import AnyWindow, ScopeKind, Unit
 from budgets.stores.account_names import accounts_in
+from budgets.stores.sqlite_rows import parties_of
+from budgets.stores.sqlite_schema import missing_columns
 
 _ACCOUNT_FAULTS = """
 WITH posted AS (
-    SELECT j.value AS account, SUM(e.posted_nano) AS nano, SUM(e.overrun_nano) AS overrun_nano
+    SELECT j.value AS account,
+           SUM(CASE WHEN e.postings IS NULL THEN e.posted_nano
+               ELSE json_extract(e.postings, '$[' || j.key || '][0]') END) AS nano,
+           SUM(CASE WHEN e.postings IS NULL THEN e.overrun_nano
+               ELSE json_extract(e.postings, '$[' || j.key || '][1]') END) AS overrun_nano
     FROM entry e, json_each(e.accounts) j GROUP BY 1
 ), held AS (
-    SELECT j.value AS account, SUM(h.amount_nano) AS nano
+    SELECT j.value AS account,
+           SUM(CASE WHEN h.amounts IS NULL THEN h.amount_nano
+               ELSE json_extract(h.amounts, '$[' || j.key || ']') END) AS nano
     FROM hold h, json_each(h.accounts) j GROUP BY 1
 ), named AS (
     SELECT account FROM account UNION SELECT account FROM posted UNION SELECT account FROM held
@@ -35,6 +43,8 @@ WHERE COALESCE(a.posted_nano, 0) <> COALESCE(p.nano, 0)
    OR COALESCE(a.overrun_nano, 0) <> COALESCE(p.overrun_nano, 0)
 ORDER BY 1 LIMIT 100
 """
+# `Entry.requests`, where there are parties.
+_ANSWERED = "correction = 0 AND state IN ('settled', 'expired_charged')"
 _DAY = "date(ended_ms / 1000, 'unixepoch')"
 
 
@@ -61,13 +71,12 @@ class SqliteBooks:
     def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
         start = "0" if bucket_s is None else f"(admitted_ms / 1000) / {bucket_s:d} * {bucket_s:d}"
         rows = self._connection.execute(
-            f"SELECT parties, accounts, {start}, SUM(posted_nano) FROM entry "
-            "WHERE parties IS NOT NULL AND admitted_ms >= ? GROUP BY 1, 2, 3",
+            f"SELECT parties, accounts, {start}, SUM(posted_nano), SUM(tokens), SUM({_ANSWERED}) "
+            "FROM entry WHERE parties IS NOT NULL AND admitted_ms >= ? GROUP BY 1, 2, 3",
             (since_ms,),
         )
-        for parties, accounts, start_s, posted_nano in rows:
-            scopes = Scopes(*json.loads(parties))
-            yield PartySpend(scopes, tuple(json.loads(accounts)), start_s, posted_nano)
+        for parties, accounts, *amounts in rows:
+            yield PartySpend(parties_of(parties), tuple(json.loads(accounts)), *amounts)
 
     def outbox(self) -> Iterable[OutboxRow]:
         rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")
@@ -103,7 +112,8 @@ class SqliteBooks:
 def open_books(path: Path) -> Iterator[SqliteBooks]:
     """The books of the ledger file at `path`, unchanged by whatever is written meanwhile.
 
-    Raise LedgerError where there is no such file or it holds no ledger.
+    Raise LedgerError where there is no such file, or it holds no ledger, or one that no gateway of
+    this version has opened yet.
     """
     try:
         connection = sqlite3.connect(
@@ -116,6 +126,12 @@ def open_books(path: Path) -> Iterator[SqliteBooks]:
             connection.execute("BEGIN")
             # A transaction sees the file as it is at its first read, so this is the moment.
             connection.execute("SELECT 1 FROM account LIMIT 1").fetchall()
+            of_before = missing_columns(connection)
         except sqlite3.Error as error:
             raise LedgerError(f"no ledger to read at {path}: {error}") from error
+        if of_before:
+            raise LedgerError(
+                f"the ledger at {path} is of an earlier version; start the gateway once, which "
+                "brings it up to date"
+            )
         yield SqliteBooks(connection)

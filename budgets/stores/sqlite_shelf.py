@@ -9,15 +9,19 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any
 
-import orjson
-
-from budgets.ledger import Account, Hold, HoldState, LedgerError, Settlement
+from budgets.ledger import Account, Hold, LedgerError
 from budgets.port import OutboxEvent
-from budgets.scopes import Scopes
 from budgets.stores.engine import Entry, opening_prefix
+from budgets.stores.sqlite_rows import (
+    ENTRY_COLUMNS,
+    HOLD_COLUMNS,
+    accounts_json,
+    amounts_json,
+    entry_of,
+    hold_of,
+    parties_json,
+)
 
 MAX_ACCOUNTS = 50_000
 _PUT_ACCOUNT = (
@@ -26,46 +30,18 @@ _PUT_ACCOUNT = (
     "overrun_nano = excluded.overrun_nano"
 )
 _READ_ACCOUNT = "SELECT posted_nano, held_nano, overrun_nano FROM account WHERE account = ?"
-_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_HOLD = "INSERT OR REPLACE INTO hold VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _DROP_HOLD = "DELETE FROM hold WHERE slot = ?"
-_READ_HOLDS = (
-    "SELECT hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms, parties, slot "
-    "FROM hold"
-)
+_READ_HOLDS = f"SELECT slot, {HOLD_COLUMNS} FROM hold"
 _END_LEASES = "UPDATE hold SET lease_until_ms = 0"
 _READ_DRAFT = "SELECT draft FROM hold WHERE slot = ?"
-_ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_READ_ENTRY = (
-    "SELECT state, posted_nano, overrun_nano, accounts, event_id, ended_ms, admitted_ms, parties "
-    "FROM entry "
-    "WHERE hold_id = ? AND correction = ?"
-)
+_ADD_ENTRY = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_READ_ENTRY = f"SELECT {ENTRY_COLUMNS} FROM entry WHERE hold_id = ? AND correction = ?"
 # A number follows the prefix, and the colon sorts right behind the digits.
 _READ_OPENINGS = "SELECT hold_id, posted_nano FROM entry WHERE hold_id > ? AND hold_id < ?"
 _ADD_EVENT = "INSERT INTO outbox VALUES (?, ?, ?)"
 _NEWEST_ENDED = "SELECT MAX(hold_id) FROM entry"
 _LAST_SEQ = "SELECT MAX(seq) FROM outbox"
-
-
-@lru_cache(maxsize=4096)
-def _accounts_json(accounts: tuple[str, ...]) -> str:
-    return orjson.dumps(accounts).decode()
-
-
-@lru_cache(maxsize=4096)
-def _parties_json(scopes: Scopes) -> str:
-    parties = (scopes.org, scopes.team, scopes.key, scopes.workflow, scopes.run)
-    return orjson.dumps(parties).decode()
-
-
-def parties_of(text: str | None) -> Scopes | None:
-    """The parties of a row; None where it has none."""
-    return None if text is None else Scopes(*orjson.loads(text))
-
-
-def _hold_of(row: Sequence[Any]) -> Hold:
-    accounts = tuple(orjson.loads(row[3]))
-    return Hold(row[0], HoldState(row[1]), row[2], accounts, row[4], row[5], parties_of(row[6]))
 
 
 class SqliteShelf:
@@ -171,11 +147,7 @@ class SqliteShelf:
         if pending is not None:
             return pending
         row = self._connection.execute(_READ_ENTRY, (hold_id, correction)).fetchone()
-        if row is None:
-            return None
-        settlement = Settlement(hold_id, HoldState(row[0]), row[1], row[2], correction=correction)
-        accounts = tuple(orjson.loads(row[3]))
-        return Entry(settlement, accounts, row[4], row[5], row[6], parties_of(row[7]))
+        return None if row is None else entry_of(hold_id, correction, row)
 
     def add_entry(self, entry: Entry) -> None:
         hold_id = entry.settlement.hold_id
@@ -230,11 +202,12 @@ class SqliteShelf:
                 hold_id,
                 hold.state.value,
                 hold.amount_nano,
-                _accounts_json(hold.accounts),
+                accounts_json(hold.accounts),
                 hold.admitted_ms,
                 hold.lease_until_ms,
                 self._drafts[hold_id],
-                None if hold.scopes is None else _parties_json(hold.scopes),
+                None if hold.scopes is None else parties_json(hold.scopes),
+                amounts_json(hold.amounts) if hold.amounts else None,
             )
 
     def _entry_rows(self) -> Iterable[tuple[str | int | None, ...]]:
@@ -246,11 +219,13 @@ class SqliteShelf:
                 settlement.state.value,
                 settlement.posted_nano,
                 settlement.overrun_nano,
-                _accounts_json(entry.accounts),
+                accounts_json(entry.accounts),
                 entry.event_id,
                 entry.ended_ms,
-                None if entry.scopes is None else _parties_json(entry.scopes),
+                None if entry.scopes is None else parties_json(entry.scopes),
                 entry.admitted_ms,
+                amounts_json(entry.each) if entry.each else None,
+                entry.tokens,
             )
 
     def _event_rows(self) -> Iterable[tuple[int, str, bytes]]:
@@ -296,8 +271,8 @@ class SqliteShelf:
         self._drafts.clear()
         self._version = -1  # should reading fail, the next look tries again
         rows = self._connection.execute(_READ_HOLDS).fetchall()
-        self._holds = {row[0]: _hold_of(row) for row in rows}
-        self._slots = {row[0]: row[7] for row in rows}
+        self._holds = {row[1]: hold_of(row[1:]) for row in rows}
+        self._slots = {row[1]: row[0] for row in rows}
         self._filed_slots = set(self._slots.values())
         self._last_slot = max(self._filed_slots, default=0)
         self._last_seq = self._connection.execute(_LAST_SEQ).fetchone()[0] or 0

@@ -5,7 +5,7 @@ A store joins the suite with one function here that opens it on an empty directo
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -18,9 +18,9 @@ from typing import TypeVar
 
 import pytest
 
-from budgets.ledger import Account, Hold, Refusal, Reservation, Settlement
-from budgets.port import EventShaper, LedgerBooks, LedgerStore, OutboxEvent
-from budgets.scopes import Charge, Window
+from budgets.ledger import Account, Bill, Hold, Refusal, Reservation, Settlement, postings
+from budgets.port import EventShaper, OutboxEvent, SeedingBooks, SeedingLedger
+from budgets.scopes import Charge, Unit, Window
 from budgets.stores import redis_books
 from budgets.stores.in_memory import InMemoryLedger
 from budgets.stores.in_redis import RedisLedger
@@ -39,8 +39,8 @@ LEASE_MS = 60_000
 class Opened:
     """A store and the way to its books; the books show what is durable."""
 
-    store: LedgerStore
-    books: Callable[[], AbstractContextManager[LedgerBooks]]
+    store: SeedingLedger
+    books: Callable[[], AbstractContextManager[SeedingBooks]]
 
     async def account(self, name: str) -> Account:
         return (await self.store.survey([name])).get(name, Account())
@@ -114,10 +114,6 @@ each_store = pytest.mark.parametrize(
     ],
 )
 
-each_seeding_store = pytest.mark.parametrize(
-    "backend", [pytest.param(in_memory, id="memory"), pytest.param(in_sqlite, id="sqlite")]
-)
-
 
 def play(backend: Backend, directory: Path, story: Story[T]) -> T:
     """Tell a story to a fresh store; whatever it was, the books must add up in the end."""
@@ -133,8 +129,15 @@ def play(backend: Backend, directory: Path, story: Story[T]) -> T:
     return asyncio.run(told())
 
 
-def charge(account: str, limit_nano: int | None = None) -> Charge:
-    return Charge(account, account.partition("|")[0], Window.TOTAL, limit_nano, None)
+def charge(account: str, limit: int | None = None) -> Charge:
+    """An account of its own name, in the unit that the name tells (`team:t|day/tokens|0`)."""
+    unit = next((unit for unit in Unit if f"/{unit}" in account), Unit.USD)
+    return Charge(account, account.partition("|")[0], Window.TOTAL, limit, None, unit=unit)
+
+
+def gate(*counted: str) -> Charge:
+    """Shut while anything is in one of the accounts."""
+    return Charge("", "gate", Window.TOTAL, 0, None, lone=True, counted=counted, unit=Unit.GATE)
 
 
 def reservation(
@@ -143,38 +146,45 @@ def reservation(
     *charges: Charge,
     now_ms: int = NOON_MS,
     lease_ms: int = LEASE_MS,
+    tokens: int = 0,
 ) -> Reservation:
-    return Reservation(hold_id, amount_nano, charges or (charge("org:o"),), now_ms, lease_ms)
+    wanted = charges or (charge("org:o"),)
+    return Reservation(hold_id, amount_nano, wanted, now_ms, lease_ms, tokens=tokens)
+
+
+def bill(asked: Reservation, cost_nano: int, tokens: int = 0, *spared: str) -> Bill:
+    """What a settlement of the reservation says of its accounts; those spared take nothing."""
+    return Bill(tokens, posted=postings(asked.charges, cost_nano, tokens, spared))
 
 
 def event(event_id: str, ended_ms: int = NOON_MS + 1_000) -> OutboxEvent:
     return OutboxEvent(event_id, b'{"event":"%b"}' % event_id.encode(), ended_ms)
 
 
-async def held(store: LedgerStore, asked: Reservation) -> Hold:
+async def held(store: SeedingLedger, asked: Reservation) -> Hold:
     """The hold of a reservation that must be admitted."""
     hold = await store.reserve(asked)
     assert isinstance(hold, Hold), hold
     return hold
 
 
-async def refused(store: LedgerStore, asked: Reservation) -> Refusal:
+async def refused(store: SeedingLedger, asked: Reservation) -> Refusal:
     """The refusal of a reservation that must not be admitted."""
     refusal = await store.reserve(asked)
     assert isinstance(refusal, Refusal), refusal
     return refusal
 
 
-async def sent(store: LedgerStore, asked: Reservation) -> Hold:
+async def sent(store: SeedingLedger, asked: Reservation) -> Hold:
     """The dispatched hold of a reservation that must be admitted."""
     hold = await held(store, asked)
     return await store.dispatch(hold, hold.hold_id.encode())
 
 
-async def spent(store: LedgerStore, asked: Reservation, cost_nano: int) -> Settlement:
+async def spent(
+    store: SeedingLedger, asked: Reservation, cost_nano: int, tokens: int = 0, *spared: str
+) -> Settlement:
     """A whole request: reserved, dispatched and settled under the id of its hold."""
-    return await store.settle(await sent(store, asked), cost_nano, event(asked.hold_id))
-
-
-def total_of(accounts: Sequence[Account]) -> int:
-    return sum(account.posted_nano for account in accounts)
+    hold = await sent(store, asked)
+    billed = bill(asked, cost_nano, tokens, *spared)
+    return await store.settle(hold, cost_nano, event(asked.hold_id), billed)

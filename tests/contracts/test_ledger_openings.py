@@ -1,28 +1,26 @@
 """Opening an account with what was spent before its budget was there, in every store."""
 
-import asyncio
-import sqlite3
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from budgets.ledger import Account
-from budgets.openings import PartySpend
-from budgets.scopes import Scopes
-from budgets.stores.in_sqlite import SqliteLedger
-from budgets.stores.sqlite_schema import make_tables
+import pytest
+
+from budgets.ledger import Account, Bill
+from budgets.openings import PartySpend, openings
+from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window, account_id
 from tests.contracts.ledger_backends import (
     NOON_MS,
     Backend,
     Opened,
     charge,
-    each_seeding_store,
+    each_store,
     event,
     held,
     play,
     refused,
     reservation,
     sent,
-    shaper,
     spent,
 )
 
@@ -39,7 +37,15 @@ def sums(rows: list[PartySpend]) -> dict[tuple[Scopes, tuple[str, ...], int], in
     return found
 
 
-@each_seeding_store
+def counted(rows: Iterable[PartySpend]) -> tuple[int, int, int]:
+    """Nano-USD, tokens and requests of all rows together."""
+    units = (Unit.USD, Unit.TOKENS, Unit.REQUESTS)
+    amounts = [[row.amount(unit) for unit in units] for row in rows]
+    nano, tokens, requests = map(sum, zip(*amounts, strict=True))
+    return nano, tokens, requests
+
+
+@each_store
 def test_the_books_say_who_spent_what_and_in_which_bucket(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         for number, after_s in enumerate((0, 10, 70)):
@@ -55,7 +61,7 @@ def test_the_books_say_who_spent_what_and_in_which_bucket(backend: Backend, tmp_
     play(backend, tmp_path, story)
 
 
-@each_seeding_store
+@each_store
 def test_an_expiry_and_its_correction_know_who_spent(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         hold = await sent(ledger.store, replace(reservation("h1", 70), scopes=ANA))
@@ -67,7 +73,7 @@ def test_an_expiry_and_its_correction_know_who_spent(backend: Backend, tmp_path:
     play(backend, tmp_path, story)
 
 
-@each_seeding_store
+@each_store
 def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path) -> None:
     async def story(ledger: Opened) -> None:
         for total in (60, 60, 75, 75, 40):
@@ -86,7 +92,7 @@ def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path
     play(backend, tmp_path, story)
 
 
-@each_seeding_store
+@each_store
 def test_the_ledger_says_what_is_open_and_which_budgets_missed_nothing(
     backend: Backend, tmp_path: Path
 ) -> None:
@@ -102,29 +108,78 @@ def test_the_ledger_says_what_is_open_and_which_budgets_missed_nothing(
     play(backend, tmp_path, story)
 
 
-async def write_as_before(path: Path) -> None:
-    """A ledger as it was before entries knew who spent."""
-    ledger = SqliteLedger(path, shaper())
-    await spent(ledger, reservation("h1", 50), 7)
-    await sent(ledger, reservation("h2", 50))
-    ledger.close()
-    with sqlite3.connect(path) as file:
-        file.execute("ALTER TABLE entry DROP COLUMN parties")
-        file.execute("ALTER TABLE entry DROP COLUMN admitted_ms")
-        file.execute("ALTER TABLE hold DROP COLUMN parties")
-        file.execute("DROP TABLE counting")
+@each_store
+def test_the_books_say_how_many_tokens_and_requests_were_spent(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        asked = [replace(reservation(f"h{n}", 70), scopes=ANA) for n in range(6)]
+        for wish in asked[:2]:
+            away = await sent(ledger.store, wish)
+            await ledger.store.settle(away, 30, event(wish.hold_id), Bill(400))
+        await ledger.store.release(await held(ledger.store, asked[2]), None)
+        await ledger.store.release(await sent(ledger.store, asked[3]), event("h3"))
+        late = await sent(ledger.store, asked[4])
+        await held(ledger.store, asked[5])
+        await ledger.store.expire(NOON_MS + 100_000)
+        with ledger.books() as books:
+            assert counted(books.spent_by_party(0, None)) == (130, 800, 3)
+        await ledger.store.settle(late, 40, event("h4"), Bill(55))
+        with ledger.books() as books:
+            assert counted(books.spent_by_party(0, None)) == (100, 855, 3)
+
+    play(backend, tmp_path, story)
 
 
-def test_a_ledger_of_before_is_widened_and_keeps_its_money(tmp_path: Path) -> None:
-    async def story() -> None:
-        await write_as_before(tmp_path / "ledger.sqlite3")
-        ledger = SqliteLedger(tmp_path / "ledger.sqlite3", shaper())
-        await ledger.expire(NOON_MS + 100_000)
-        await spent(ledger, replace(reservation("h3", 50), scopes=ANA), 4)
-        assert (await ledger.survey(["org:o"]))["org:o"] == Account(61, 0, 0)
-        ledger.close()
-        with sqlite3.connect(tmp_path / "ledger.sqlite3") as file:
-            make_tables(file)
-            assert file.execute("SELECT count(parties), count(*) FROM entry").fetchone() == (1, 3)
+@each_store
+def test_the_books_know_every_party_of_a_request_and_the_model_that_answered(
+    backend: Backend, tmp_path: Path
+) -> None:
+    runs = replace(ANA, run="t/r", parents=("t/q", "t/p"))
+    tagged = replace(ANA, user="t/u é", tags=("t/a=1", 't/b=|,"'))
 
-    asyncio.run(story())
+    async def story(ledger: Opened) -> None:
+        for number, scopes in enumerate((ANA, runs, tagged, replace(runs, user="t/u"))):
+            asked = replace(reservation(f"h{number}", 50), scopes=scopes)
+            away = await sent(ledger.store, asked)
+            answered = Bill(9, "gpt-4o" if number % 2 else "")
+            await ledger.store.settle(away, 10 + number, event(asked.hold_id), answered)
+        with ledger.books() as books:
+            found = {row.scopes: row.posted_nano for row in books.spent_by_party(0, None)}
+        assert found == {
+            ANA: 10,
+            runs.with_model("gpt-4o"): 11,
+            tagged: 12,
+            replace(runs, user="t/u").with_model("gpt-4o"): 13,
+        }
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+@pytest.mark.parametrize(("unit", "total"), [(Unit.USD, 20), (Unit.TOKENS, 90), (Unit.REQUESTS, 2)])
+def test_a_budget_in_any_unit_counts_what_was_spent_before_it(
+    backend: Backend, tmp_path: Path, unit: Unit, total: int
+) -> None:
+    budget = Budget(ScopeKind.KEY, "*", Window.TOTAL, total + 1, unit=unit)
+    account = account_id(ScopeKind.KEY, "k", Window.TOTAL, 0, unit)
+
+    async def story(ledger: Opened) -> None:
+        for number in range(2):
+            away = await sent(ledger.store, replace(reservation(f"h{number}", 50), scopes=ANA))
+            await ledger.store.settle(away, 10, event(f"h{number}"), Bill(45))
+        asked = reservation("h2", 50, charge("org:o"), charge(account), tokens=50)
+        await spent(
+            ledger.store, replace(asked, scopes=ANA), 3, 4
+        )  # counted where it was, so it is not missed
+        for _ in range(2):
+            with ledger.books() as books:
+                missed = openings(budget, books.spent_by_party(0, None), NOON_S)
+            assert missed == {account: total}
+            await ledger.store.carry_over(missed, NOON_MS)
+        own = {Unit.USD: 3, Unit.TOKENS: 4, Unit.REQUESTS: 1}[unit]
+        assert await ledger.account(account) == Account(total + own)
+        wish = reservation("h3", 2, charge(account, total + own + 1), tokens=2)
+        await (held if unit is Unit.REQUESTS else refused)(ledger.store, wish)
+
+    play(backend, tmp_path, story)

@@ -12,7 +12,6 @@ from tests.contracts.ledger_backends import (
     Backend,
     Opened,
     charge,
-    each_seeding_store,
     each_store,
     event,
     held,
@@ -36,7 +35,7 @@ def test_a_hold_is_set_aside_on_every_account(backend: Backend, tmp_path: Path) 
     play(backend, tmp_path, story)
 
 
-@each_seeding_store
+@each_store
 def test_a_limit_counts_the_buckets_before_the_one_that_is_charged(
     backend: Backend, tmp_path: Path
 ) -> None:
@@ -271,18 +270,33 @@ def test_an_account_named_twice_is_an_error(backend: Backend, tmp_path: Path) ->
 
 
 @each_store
-def test_a_settlement_with_terms_of_another_hold_is_an_error(
+def test_a_settlement_with_accounts_of_another_hold_is_an_error(
     backend: Backend, tmp_path: Path
 ) -> None:
     async def story(ledger: Opened) -> None:
         hold = await sent(ledger.store, reservation("h1", 70))
-        for forged in (
-            Hold("h1", HoldState.DISPATCHED, 71, hold.accounts, NOON_MS, NOON_MS),
-            Hold("h1", HoldState.DISPATCHED, 70, ("key:k",), NOON_MS, NOON_MS),
-        ):
-            with pytest.raises(LedgerError):
+        for names in (("key:k",), ("org:o", "key:k"), ()):
+            forged = replace(hold, accounts=names)
+            with pytest.raises(LedgerError, match="unknown or was never dispatched"):
                 await ledger.store.settle(forged, 5, event("h1"))
         assert await ledger.account("org:o") == Account(0, 70, 0)
+        assert await ledger.account("key:k") == Account(0, 0, 0)
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+@pytest.mark.parametrize("told_nano", [0, 69, 71, 10_000])
+def test_what_a_settlement_gives_back_is_what_the_ledger_holds_whatever_the_caller_says(
+    backend: Backend, tmp_path: Path, told_nano: int
+) -> None:
+    async def story(ledger: Opened) -> None:
+        hold = await sent(ledger.store, reservation("h1", 70, charge("org:o"), charge("key:k", 90)))
+        await held(ledger.store, reservation("h2", 20, charge("key:k", 90)))
+        done = await ledger.store.settle(replace(hold, amount_nano=told_nano), 75, event("h1"))
+        assert (done.posted_nano, done.overrun_nano) == (75, 5)
+        assert await ledger.account("org:o") == Account(75, 0, 5)
+        assert await ledger.account("key:k") == Account(75, 20, 5)
 
     play(backend, tmp_path, story)
 

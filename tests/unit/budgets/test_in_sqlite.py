@@ -5,6 +5,8 @@ What every store promises is in `tests/contracts/`; what it survives is in `test
 
 import asyncio
 import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,87 @@ def test_books_that_do_not_add_up_say_where(tmp_path: Path, damage: str, found: 
     with open_books(path) as books:
         (fault,) = books.faults()
     assert fault.startswith("account key:k:") and found in fault
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE entry SET postings = '[[7,0],[4,0]]'", "posted 5 but entries say 4"),
+        ("UPDATE entry SET postings = '[[7,0],[5,2]]'", "overrun 0 but entries say 2"),
+        ("UPDATE entry SET postings = NULL", "posted 5 but entries say 7"),
+        ("UPDATE entry SET postings = '[[7,0]]'", "posted 5 but entries say 0"),
+        ("UPDATE hold SET amounts = '[20,31]'", "held 30 but open holds say 31"),
+        ("UPDATE hold SET amounts = NULL", "held 30 but open holds say 20"),
+    ],
+)
+def test_books_add_up_every_account_in_its_own_unit(
+    tmp_path: Path, damage: str, found: str
+) -> None:
+    path, tokens = tmp_path / "ledger.sqlite3", "team:t|day/tokens|0"
+
+    async def story() -> None:
+        ledger = SqliteLedger(path, shaper())
+        both = (charge("org:o"), charge(tokens))
+        await spent(ledger, reservation("h1", 10, *both, tokens=9), 7, 5)
+        await held(ledger, reservation("h2", 20, *both, tokens=30))
+        ledger.close()
+
+    asyncio.run(story())
+    with open_books(path) as books:
+        assert list(books.faults()) == []
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute(damage)
+    with open_books(path) as books:
+        (fault,) = books.faults()
+    assert fault.startswith(f"account {tokens}:") and found in fault
+
+
+def test_an_extension_is_in_the_file_before_it_returns(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+
+    async def story() -> None:
+        ledger = SqliteLedger(path, shaper())
+        tokens = charge("team:t|day/tokens|0")
+        asked = reservation("h1", 30, charge("org:o"), tokens, tokens=40)
+        hold = await sent(ledger, asked)
+        await ledger.extend(hold, replace(asked, amount_nano=70, tokens=90))
+        with closing(sqlite3.connect(path)) as file:
+            rows = file.execute("SELECT amount_nano, amounts, draft FROM hold").fetchall()
+            held_nano = file.execute("SELECT held_nano FROM account ORDER BY account").fetchall()
+        assert rows == [(70, "[70,90]", b"h1")]
+        assert held_nano == [(70,), (90,)]
+        # Whoever takes over after a death charges what the provider may have spent.
+        heir = SqliteLedger(path, shaper())
+        await heir.abandon_leases()
+        assert [done.posted_nano for done in await heir.expire(1)] == [70]
+        names = ["org:o", tokens.account]
+        assert list((await heir.survey(names)).values()) == [Account(70), Account(90)]
+        heir.close()
+        ledger.close()
+
+    asyncio.run(story())
+
+
+def test_an_extension_that_cannot_be_written_is_an_error_and_nothing_grows(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite3"
+
+    async def story() -> None:
+        ledger = SqliteLedger(path, shaper())
+        hold = await sent(ledger, reservation("h1", 30))
+        with closing(sqlite3.connect(path)) as file:
+            file.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON hold WHEN NEW.amount_nano = 70 "
+                "BEGIN SELECT RAISE(ABORT, 'no space'); END"
+            )
+        with pytest.raises(LedgerError, match="no space"):
+            await ledger.extend(hold, reservation("h1", 70))
+        assert await ledger.survey(["org:o"]) == {"org:o": Account(0, 30)}
+        larger = await ledger.extend(hold, reservation("h1", 69))
+        assert larger == replace(hold, amount_nano=69)
+        assert (await ledger.settle(hold, 69, event("h1"))).overrun_nano == 0
+        ledger.close()
+
+    asyncio.run(story())
 
 
 def test_a_sum_that_leaves_the_integers_is_an_error_and_not_a_float(tmp_path: Path) -> None:

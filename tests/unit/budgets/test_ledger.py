@@ -66,8 +66,11 @@ def test_a_hold_makes_the_moves_of_the_table_and_no_other(state: HoldState, move
 
 def test_no_move_leads_out_of_an_ended_hold() -> None:
     assert {state for state, _ in TRANSITIONS} == OPEN_STATES
-    ends = {after for (_, move), after in TRANSITIONS.items() if move is not Move.DISPATCH}
+    endings = {Move.SETTLE, Move.RELEASE, Move.EXPIRE}
+    ends = {after for (_, move), after in TRANSITIONS.items() if move in endings}
     assert ends == set(HoldState) - OPEN_STATES
+    stays = {after for (_, move), after in TRANSITIONS.items() if move not in endings}
+    assert stays == OPEN_STATES
 
 
 def test_a_reservation_becomes_a_hold_with_a_lease() -> None:

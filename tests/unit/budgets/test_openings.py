@@ -1,5 +1,7 @@
 """What a new budget finds spent, against budgets that were there from the start."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ from budgets.openings import (
     openings,
 )
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Window, account_id
+from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Unit, Window, account_id
 
 NOW_S = 1_793_500_000
 SCOPES = [
@@ -22,15 +24,27 @@ SCOPES = [
     for flow in ("x", "y")
     for run in ("", f"{team}/r")
 ]
+FURTHER = [
+    replace(SCOPES[1], parents=("a/q", "a/p"), user="a/u", tags=("a/env=1", "a/env=2")),
+    replace(SCOPES[0], parents=("a/r",), tags=("a/env=1",), model="m"),
+]
 WINDOWS = st.sampled_from([*Window, RollingWindow(7_200), RollingWindow(86_400)])
 BUDGETS = st.builds(
-    lambda kind, window, own: Budget(kind, SCOPES[1].id_of(kind) if own else "*", window, 100),
+    lambda kind, window, own, unit: Budget(
+        kind, (*FURTHER[0].ids_of(kind), "m")[0] if own else "*", window, 100, unit=unit
+    ),
     st.sampled_from(ScopeKind),
     WINDOWS,
     st.booleans(),
+    st.sampled_from([Unit.USD, Unit.TOKENS, Unit.REQUESTS]),
 )
 REQUESTS = st.lists(
-    st.tuples(st.sampled_from(SCOPES), st.integers(0, 200_000), st.integers(0, 50), st.booleans()),
+    st.tuples(
+        st.sampled_from(SCOPES + FURTHER),
+        st.integers(0, 200_000),
+        st.integers(0, 50),
+        st.booleans(),
+    ),
     max_size=40,
 )
 
@@ -39,21 +53,21 @@ REQUESTS = st.lists(
 def test_a_budget_set_late_counts_what_it_would_have_counted_from_the_start(
     budget: Budget, requests: list[tuple[Scopes, int, int, bool]]
 ) -> None:
-    book, since_s, width_s = BudgetBook([budget]), first_counted_s(budget, NOW_S), bucket_s(budget)
+    since_s, width_s = first_counted_s(budget, NOW_S), bucket_s(budget)
     rows, expected = list[PartySpend](), dict[str, int]()
     for scopes, ago_s, nano, was_counted in requests:
         at_s = NOW_S - ago_s
         if at_s < since_s:
             continue
-        charges = book.charges(scopes, at_s)
+        charges = BudgetBook([budget]).charges(scopes, at_s)
         accounts = tuple(charge.account for charge in charges)
         taken = accounts if was_counted else accounts[:1]
         start_s = 0 if width_s is None else at_s - at_s % width_s
-        rows.append(PartySpend(scopes, taken, start_s, nano))
-        lone = budget.kind is ScopeKind.RUN and not scopes.run
+        rows.append(PartySpend(scopes, taken, start_s, nano, 7 * nano, 1))
+        amount = {Unit.USD: nano, Unit.TOKENS: 7 * nano}.get(budget.unit, 1)
         for account in accounts[1:]:
-            if not was_counted and not lone:
-                expected[account] = expected.get(account, 0) + nano
+            if not was_counted:
+                expected[account] = expected.get(account, 0) + amount
     assert openings(budget, rows, NOW_S) == expected
 
 
@@ -78,6 +92,8 @@ def test_a_general_budget_counts_again_for_a_scope_that_had_a_day_of_its_own() -
     with_alike, with_apart = (set(counting_names([general, own])) for own in (alike, apart))
     assert not_counting([general], with_alike) == []
     assert not_counting([general], with_apart) == [general]
+    other_unit = replace(apart, unit=Unit.TOKENS)  # stands in for no budget in money
+    assert not_counting([general], set(counting_names([general, other_unit]))) == []
     # What was spent under the other day is what the general one missed.
     other_day = account_id(ScopeKind.KEY, "k1", Window.DAY, 0)
     spent = [PartySpend(SCOPES[0], (other_day,), 0, 7)]

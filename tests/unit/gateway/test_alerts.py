@@ -13,7 +13,7 @@ from aiohttp import web
 
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
+from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
 from gateway.alerts import AlertWatch, pause_ms
 from gateway.webhook import Receiver, Webhook
@@ -29,7 +29,7 @@ class Books:
 
     spent: dict[str, int] = field(default_factory=dict)
 
-    def accounts(self, _: ScopeKind, __: AnyWindow, ___: Any) -> dict[str, Account]:
+    def accounts(self, _: ScopeKind, __: AnyWindow, ___: Any, ____: Unit) -> dict[str, Account]:
         return {name: Account(nano) for name, nano in self.spent.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from budgets.ledger import Account
 from budgets.openings import counting_names
-from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Window
+from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import SqliteBooks, open_books
 from gateway import budget_board
@@ -22,7 +22,9 @@ DAY = Budget(ScopeKind.KEY, "a", Window.DAY, 100)
 TERMS = {"scope": "key:a", "window": "day", "limit_usd": "1"}
 
 
-def accounts(_: ScopeKind, __: AnyWindow, ___: Collection[int]) -> Mapping[str, Account]:
+def accounts(
+    _: ScopeKind, __: AnyWindow, ___: Collection[int], ____: Unit
+) -> Mapping[str, Account]:
     return {"a": Account(30, 20)}
 
 

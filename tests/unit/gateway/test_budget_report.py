@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Budget, ScopeKind, Window, window_span
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, Window, window_span
 from gateway.budget_report import budget_rows
 
 NOW_S = 1_790_000_000
@@ -13,15 +13,18 @@ DAY = window_span(Window.DAY, "UTC", NOW_S)
 
 def rows(budgets: list[Budget], known: Mapping[str, Account]) -> list[tuple[str, int, int]]:
     asked: list[tuple[ScopeKind, AnyWindow, Collection[int]]] = []
+    units: list[Unit] = []
 
     def accounts(
-        kind: ScopeKind, window: AnyWindow, starts: Collection[int]
+        kind: ScopeKind, window: AnyWindow, starts: Collection[int], unit: Unit
     ) -> Mapping[str, Account]:
         asked.append((kind, window, starts))
+        units.append(unit)
         return known
 
     found = budget_rows(budgets, accounts, NOW_S)
     assert all(list(starts) in ([0], [DAY.start_s]) for _, _, starts in asked)
+    assert units == [budget.unit for budget in budgets]
     return [(row["scope"], row["limit_nano"], row["posted_nano"]) for row in found]
 
 
@@ -47,6 +50,8 @@ def test_a_scope_with_a_budget_of_its_own_is_shown_with_that_one() -> None:
     assert rows([each, own], known) == [("key:b", 100, 2), ("key:a", 50, 1)]
     other_window = Budget(ScopeKind.KEY, "a", Window.TOTAL, 50)
     assert [row[0] for row in rows([each, other_window], known)] == ["key:a", "key:b", "key:a"]
+    other_unit = Budget(ScopeKind.KEY, "a", Window.DAY, 50, unit=Unit.TOKENS)
+    assert [row[0] for row in rows([each, other_unit], known)] == ["key:a", "key:b", "key:a"]
 
 
 def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
@@ -70,7 +75,9 @@ def test_a_rolling_budget_asks_for_all_its_buckets_and_never_starts_again() -> N
     window = RollingWindow(86_400)
     asked: list[Collection[int]] = []
 
-    def accounts(_: ScopeKind, __: AnyWindow, starts: Collection[int]) -> Mapping[str, Account]:
+    def accounts(
+        _: ScopeKind, __: AnyWindow, starts: Collection[int], ___: Unit
+    ) -> Mapping[str, Account]:
         asked.append(starts)
         return {"a": Account(7)}
 
