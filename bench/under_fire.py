@@ -136,11 +136,13 @@ def spent_nano(server: Server, log: Path) -> int:
 
 
 def bill_nano(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """What the upstream served: whole answers by the piece, streams by what left it."""
-    streams = after["streams_started"] - before["streams_started"]
-    answers = after["requests"] - before["requests"] - streams
-    chunks = after["chunks"] - before["chunks"] + CHUNKS * answers
-    return (answers + streams) * PROMPT_TOKENS * INPUT_NANO + chunks * OUTPUT_NANO
+    """What the upstream served: whole answers by the piece, streams by the tokens that left it."""
+    grew = {name: after[name] - before[name] for name in before}
+    streams = grew["streams_started"]
+    answers = grew["requests"] - streams
+    # A stream's first chunk has no token, and neither has its last.
+    tokens = grew["chunks"] - streams - grew["streams_done"] + CHUNKS * answers
+    return (answers + streams) * PROMPT_TOKENS * INPUT_NANO + tokens * OUTPUT_NANO
 
 
 def run_case(rig: Rig, config: Path, case: Case) -> str:

@@ -17,6 +17,10 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 # A token of the model may be worth more than one of the meter's vocabulary; an honest stream that
 # ends at its limit must not be cut for that.
 COUNT_FACTOR_PERCENT = 80
+# A provider that sends each token as it comes has events of a few bytes. Its events are then a
+# better count of its own tokens than any other model's vocabulary.
+SHORT_PIECE_BYTES = 8
+FEWEST_PIECES = 4
 
 
 @value
@@ -191,11 +195,21 @@ class StreamMeter:
         return size
 
     def output_tokens(self) -> int:
-        """Tokens generated so far, counted now."""
+        """Tokens generated so far: the events, where each seems to be one, or else counted now."""
+        if self._piecewise():
+            return self.text_events
+        return max(self._count_now(), self.text_events)
+
+    def _piecewise(self) -> bool:
+        events = self.text_events
+        return events >= FEWEST_PIECES and self.text_bytes <= SHORT_PIECE_BYTES * events
+
+    def _count_now(self) -> int:
+        """Tokens of the text so far in the meter's own vocabulary."""
         if self._texts:
             self._counted_tokens += self._count("".join(self._texts))
             self._texts.clear()
-        return max(self._counted_tokens, self.text_events)
+        return self._counted_tokens
 
     def allow(self, limit_tokens: int, watch_tokens: int | None) -> None:
         """Have another limit from now on, and say so when the watermark is reached (None: never).
@@ -214,7 +228,7 @@ class StreamMeter:
             return False
         if self.text_events < watch and self.text_bytes < self._watch_bytes:
             return False
-        generated = self.output_tokens() * 100 // COUNT_FACTOR_PERCENT
+        generated = self._count_now() * 100 // COUNT_FACTOR_PERCENT
         self._watch_bytes = self.text_bytes + max(1, watch - generated)
         return max(generated, self.text_events) >= watch
 
@@ -224,8 +238,9 @@ class StreamMeter:
             return True
         if self.text_bytes < self._next_count_bytes:
             return False
-        self.output_tokens()
-        at_least = self._counted_tokens * COUNT_FACTOR_PERCENT // 100
+        if self._piecewise():
+            return False
+        at_least = self._count_now() * COUNT_FACTOR_PERCENT // 100
         left = self._limit_tokens - at_least
         self._next_count_bytes = self.text_bytes + max(1, left)
         return left < 0

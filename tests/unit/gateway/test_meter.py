@@ -166,3 +166,27 @@ def test_a_raised_limit_lets_a_stream_go_on():
     for _ in range(2):
         meter.feed(event({"content": "a "}))
     assert meter.over_limit()
+
+
+def test_events_of_a_few_bytes_are_a_token_each_whatever_another_vocabulary_says():
+    def three(text):
+        return 3 * len(text.split())
+
+    meter = StreamMeter(50, three)
+    for number in range(50):
+        meter.feed(event({"content": f"tok{number} "}))
+        assert not meter.over_limit()
+    assert meter.output_tokens() == 50
+    meter.feed(event({"content": "tok50 "}))
+    assert meter.over_limit()
+
+
+def test_a_watermark_trusts_no_event_to_be_one_token():
+    def three(text):
+        return 3 * len(text.split())
+
+    meter = StreamMeter(50, three)
+    meter.allow(50, 40)
+    for number in range(11):
+        meter.feed(event({"content": f"tok{number} "}))
+    assert meter.at_watermark()
