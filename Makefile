@@ -29,7 +29,7 @@ test: setup
 
 nightly: setup
 	@.ci/system-deps test
-	@$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=1800
+	@$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
 
 lint: setup
 	$(BIN)/ruff check .

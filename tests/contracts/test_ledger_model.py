@@ -40,7 +40,7 @@ from tests.contracts.ledger_model import (
 )
 from tests.contracts.redis_server import shared_server
 
-# Stories in all: so many on memory and SQLite together, and a quarter as many on Redis.
+# So many stories are told to memory and SQLite side by side, and a quarter as many to Redis.
 EXAMPLES = int(os.environ.get("WEIR_LEDGER_EXAMPLES", 2 * settings.default.max_examples))
 LIMITS: dict[str, int | None] = {
     "org:o": None,
