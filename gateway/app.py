@@ -37,6 +37,7 @@ from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
 from gateway.serving import base_url, run_server
 from gateway.tokenizer import Tokenizer
+from gateway.waiting import Line
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
 from telemetry.queries import QueryBook
@@ -62,6 +63,11 @@ class Gateway:
     providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
+    line: Line
+
+    def drain(self) -> None:
+        """Let nobody wait for money any more; what is under way ends as it would."""
+        self.line.close()
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -87,6 +93,7 @@ class Gateway:
                 name: "ready" if provider.ready else "starting"
                 for name, provider in self.providers.items()
             },
+            "waiting_for_budget": self.line.waiting,
             "collector": {
                 "running": state.running,
                 "waiting_rows": state.waiting_rows,
@@ -144,8 +151,18 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
         sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
         stack.callback(sweeper.cancel)
+        line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
         yield Gateway(
-            settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
+            settings,
+            data,
+            registry,
+            ledger,
+            warehouse,
+            collector,
+            providers,
+            run_query,
+            budgets,
+            line,
         )
 
 
@@ -236,6 +253,7 @@ def _desk(gateway: Gateway) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
         ),
+        line=gateway.line,
         now_ms=clock_of(gateway.ledger),
     )
 

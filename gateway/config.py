@@ -69,6 +69,8 @@ class ServerSection(Section):
     lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
+    budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
+    budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
 
 

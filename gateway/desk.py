@@ -10,15 +10,20 @@ from budgets.scopes import BudgetBook, Charge
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
+from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
+from gateway.input_size import InputSize
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.response import RawHeaders
 from gateway.tokenizer import Tokenizer
+from gateway.waiting import Line
 from gateway.wire import ChatRequest
 from routing.catalog import Catalog, ModelCard
-from routing.decide import RouteDecision
+from routing.classify import Classification
+from routing.decide import NoRoute, RouteDecision
+from routing.features import Features
 from routing.policies import Policy
 from telemetry.event import TelemetryEvent
 
@@ -52,12 +57,16 @@ class Desk:
     tier_of: Mapping[str, str]
     tokenizer: Tokenizer
     limits: Limits
+    line: Line
     now_ms: Callable[[], int] = now_ms
 
 
 @value
 class Call:
-    """An admitted request: its caller, what it asks, and every account it is charged to."""
+    """An admitted request: its caller, what it asks, and every account it is charged to.
+
+    `now_ms` is when it was admitted: when it came in, or when its last wait for money was over.
+    """
 
     request_id: str
     started_s: float
@@ -67,6 +76,27 @@ class Call:
     chat: ChatRequest
     headers: RawHeaders
     charges: tuple[Charge, ...]
+    waited_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class Asking:
+    """A request that looks for money; `is_measured` where its size was not taken at a glance."""
+
+    call: Call
+    features: Features
+    classification: Classification
+    size: InputSize
+    is_measured: bool
+
+
+@value
+class Denial:
+    """No money for now: what to tell the client, and the budget it may wait for, if any."""
+
+    route: RouteDecision | NoRoute
+    error: ApiError
+    held_by: str = ""
 
 
 @dataclass(slots=True)

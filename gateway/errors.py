@@ -17,7 +17,7 @@ import orjson
 from budgets.ledger import Refusal
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow
+from budgets.scopes import AnyWindow, Charge
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -108,12 +108,22 @@ def _when_again(window: AnyWindow, resets_at: str | None) -> str:
     return f"It resets at {resets_at}." if resets_at else "It does not reset."
 
 
+def _amounts(refusal: Refusal) -> dict[str, str]:
+    left_nano = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
+    return {
+        "limit_usd": format_usd(refusal.limit_nano),
+        "spent_usd": format_usd(refusal.spent_nano),
+        "held_usd": format_usd(refusal.held_nano),
+        "remaining_usd": format_usd(left_nano),
+        "needed_usd": format_usd(refusal.needed_nano),
+    }
+
+
 def budget_exceeded(refusal: Refusal) -> ApiError:
     """402: the budget named cannot bear the most this request may cost."""
     resets_at = None
     if refusal.resets_at_s is not None:
         resets_at = datetime.fromtimestamp(refusal.resets_at_s, UTC).isoformat()
-    left_nano = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
     message = (
         f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(refusal.limit_nano)} "
         f"({refusal.window}), of which ${format_usd(refusal.spent_nano)} is spent and "
@@ -131,13 +141,35 @@ def budget_exceeded(refusal: Refusal) -> ApiError:
         details={
             "scope": refusal.scope,
             "window": refusal.window.value,
-            "limit_usd": format_usd(refusal.limit_nano),
-            "spent_usd": format_usd(refusal.spent_nano),
-            "held_usd": format_usd(refusal.held_nano),
-            "remaining_usd": format_usd(left_nano),
-            "needed_usd": format_usd(refusal.needed_nano),
+            **_amounts(refusal),
             "resets_at": resets_at,
         },
+    )
+
+
+def budget_busy(held: Refusal | Charge, retry_after_s: int) -> ApiError:
+    """429: the budget's headroom is held by requests in flight, and may come back.
+
+    A charge instead of a refusal: others wait for its budget, so it was not even asked.
+    """
+    details: dict[str, object] = {"scope": held.scope, "window": held.window.value}
+    why = "others wait for it already"
+    if isinstance(held, Refusal):
+        amounts = _amounts(held)
+        details |= amounts
+        why = (
+            f"of ${amounts['limit_usd']} are ${amounts['spent_usd']} spent and "
+            f"${amounts['held_usd']} held, and this request may cost ${amounts['needed_usd']}"
+        )
+    return ApiError(
+        429,
+        "budget_busy",
+        f"Budget busy: what {held.scope} ({held.window}) has left is held by requests in flight; "
+        f"{why}. Try again in {retry_after_s} s. A smaller max_tokens holds less.",
+        kind="rate_limit_error",
+        retry=True,
+        retry_after_s=retry_after_s,
+        details=details,
     )
 
 

@@ -12,16 +12,21 @@
    10 collect   the event moves into DuckDB later, off this path (telemetry/collector.py)
 
 An error before stage 5 costs nothing. From there on the hold ends exactly once, whatever happens.
+Where a budget's money is not spent but held by requests in flight, stages 3 to 5 are gone through
+again each time the request's turn comes (gateway/waiting.py): what is left is another sum by then.
 """
 
 import logging
 import time
+from dataclasses import replace
 
 from budgets.ledger import LedgerError, Refusal, Reservation, headroom_nano, surveyed
+from budgets.scopes import Charge
 from gateway.clock import new_request_id
-from gateway.desk import Call, Desk, Spending
+from gateway.desk import Asking, Call, Denial, Desk, Spending
 from gateway.errors import (
     ApiError,
+    budget_busy,
     budget_exceeded,
     internal_error,
     ledger_unavailable,
@@ -29,13 +34,14 @@ from gateway.errors import (
     overloaded,
     unauthorized,
 )
-from gateway.identity import OWN_RUN, identify
+from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
-from gateway.quotes import Quoter
+from gateway.quotes import Quoter, Room
 from gateway.records import begin_event, end_event, stamp
 from gateway.response import (
     Answer,
     ClientGone,
+    HangUpWatch,
     RawHeaders,
     Receive,
     Scope,
@@ -43,13 +49,14 @@ from gateway.response import (
     read_body,
 )
 from gateway.spending import Spender
+from gateway.waiting import Place, Turn, budget_key
 from gateway.wire import read_chat_request
 from routing.catalog import AUTO, Auto, Requested
-from routing.classify import Classification, classify
+from routing.classify import classify
 from routing.decide import NoRoute, RouteDecision, decide
-from routing.features import Features, extract_with_text
+from routing.features import extract_with_text
 from routing.policies import RouteRequest
-from telemetry.event import Ending, EventKind
+from telemetry.event import Ending, EventKind, TelemetryEvent
 
 LOG = logging.getLogger("weir.gateway")
 # Below one part in so many of the headroom, a hold by size cannot starve anybody.
@@ -89,18 +96,49 @@ class Lifecycle:
             self._under_way -= 1
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        call = await self._admit(request_id, scope, receive)
-        features, classification = self._classify(call)
-        headroom = await self._survey(call)
-        quoter = self._quoter(call, features, headroom)
-        route = self._decide(call, features, classification, quoter)
-        if isinstance(route, RouteDecision) and self._is_tight(route, quoter):
-            quoter = quoter.measured()
-            route = self._decide(call, features, classification, quoter)
+        asking = self._classify(await self._admit(request_id, scope, receive))
+        found = await self._set_aside(asking, last=not self._desk.line.is_open)
+        if isinstance(found, Denial) and found.held_by and self._desk.line.is_open:
+            found = await self._wait_for_money(asking, found, receive)
+        if isinstance(found, Denial):
+            raise await self._turn_away(asking, found)
+        await self._spender.spend(found, receive, send)  # stages 6 to 9
+
+    async def _set_aside(
+        self, asking: Asking, place: Place | None = None, *, last: bool
+    ) -> Spending | Denial:
+        """Stages 3 to 5, once; `last` where there will be no waiting for a better moment."""
+        room = await self._survey(asking.call)
+        quoter = self._quoter(asking, room, last)
+        route = self._decide(asking, quoter)
+        if isinstance(route, RouteDecision) and self._is_tight(asking, route, room):
+            asking.size, asking.is_measured = exact_size(asking.call.chat.body), True
+            quoter = self._quoter(asking, room, last)
+            route = self._decide(asking, quoter)
         if isinstance(route, NoRoute):
-            raise await self._turn_away(call, classification, route, no_route(route))
-        spending = await self._reserve(call, classification, route, quoter)
-        await self._spender.spend(spending, receive, send)  # stages 6 to 9
+            return Denial(route, no_route(route))
+        return await self._reserve(asking, route, quoter, place)
+
+    async def _wait_for_money(
+        self, asking: Asking, denial: Denial, receive: Receive
+    ) -> Spending | Denial:
+        """Stages 3 to 5 again whenever its turn comes, until that is decided or time is over."""
+        found: Spending | Denial = denial
+        with (
+            self._desk.line.join(asking.call.charges, denial.held_by) as place,
+            HangUpWatch(receive, place.give_up) as watch,
+        ):
+            turn = Turn.TRY
+            while turn is Turn.TRY and isinstance(found, Denial) and found.held_by:
+                place.stand_at(found.held_by)
+                turn = await place.turn()
+                asking.call = self._readmitted(asking.call, place.waited_ms)
+                if turn is not Turn.LEAVE:
+                    found = await self._set_aside(asking, place, last=turn is Turn.LAST_TRY)
+        if watch.gone:
+            await self._let_go(asking, found)
+            raise ClientGone
+        return found
 
     # 1 ------------------------------------------------------------------------------------
 
@@ -114,49 +152,57 @@ class Lifecycle:
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id)
         admitted_ms = self._desk.now_ms()
-        charges = self._desk.budgets.charges(
-            identity.scopes, admitted_ms // 1000, lone_run=identity.run_source == OWN_RUN
-        )
+        charges = self._charges(identity, admitted_ms)
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
+
+    def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
+        return self._desk.budgets.charges(
+            identity.scopes, now_ms // 1000, lone_run=identity.run_source == OWN_RUN
+        )
+
+    def _readmitted(self, call: Call, waited_ms: float) -> Call:
+        """The request as of now: a window may have begun anew, or a budget changed, meanwhile."""
+        now_ms = self._desk.now_ms()
+        charges = self._charges(call.identity, now_ms)
+        return replace(call, now_ms=now_ms, charges=charges, waited_ms=waited_ms)
 
     # 2 ------------------------------------------------------------------------------------
 
-    def _classify(self, call: Call) -> tuple[Features, Classification]:
-        features, text = extract_with_text(call.chat.body)
-        return features, classify(features, text)
+    def _classify(self, call: Call) -> Asking:
+        chat = call.chat
+        features, text = extract_with_text(chat.body)
+        has_media = features.images or features.audio or features.files
+        size = exact_size(chat.body) if has_media else whole_size(chat.raw, chat.body)
+        return Asking(call, features, classify(features, text), size, bool(has_media))
 
     # 3 ------------------------------------------------------------------------------------
 
-    async def _survey(self, call: Call) -> int | None:
+    async def _survey(self, call: Call) -> Room:
         accounts = await self._desk.ledger.survey(surveyed(call.charges))
-        return headroom_nano(accounts, call.charges)
+        return Room(headroom_nano(accounts, call.charges), accounts, call.charges)
 
     # 4 ------------------------------------------------------------------------------------
 
-    def _quoter(self, call: Call, features: Features, headroom: int | None) -> Quoter:
-        desk, chat = self._desk, call.chat
-        has_media = features.images or features.audio or features.files
+    def _quoter(self, asking: Asking, room: Room, last: bool) -> Quoter:
         return Quoter(
-            prices=desk.prices,
-            request=chat,
-            headroom_nano=headroom,
-            now_s=call.now_ms // 1000,
-            answer_cap_tokens=desk.limits.answer_cap_tokens,
-            size=exact_size(chat.body) if has_media else whole_size(chat.raw, chat.body),
+            prices=self._desk.prices,
+            request=asking.call.chat,
+            room=room,
+            now_s=asking.call.now_ms // 1000,
+            answer_cap_tokens=self._desk.limits.answer_cap_tokens,
+            size=asking.size,
+            may_wait=not last,
         )
 
-    def _decide(
-        self, call: Call, features: Features, classification: Classification, quoter: Quoter
-    ) -> RouteDecision | NoRoute:
-        desk = self._desk
-        identity = call.identity
+    def _decide(self, asking: Asking, quoter: Quoter) -> RouteDecision | NoRoute:
+        desk, call = self._desk, asking.call
         request = RouteRequest(
             requested=self._requested(call),
-            workflow=identity.workflow,
+            workflow=call.identity.workflow,
             team=call.principal.team,
             key_id=call.principal.key_id,
-            features=features,
-            classification=classification,
+            features=asking.features,
+            classification=asking.classification,
         )
         return decide(
             request,
@@ -164,7 +210,7 @@ class Lifecycle:
             desk.policies,
             desk.health.health,
             quoter,
-            quoter.headroom_nano,
+            quoter.room.left_nano,
             call.now_ms,
         )
 
@@ -174,51 +220,28 @@ class Lifecycle:
             return Auto(call.principal.policy)
         return self._desk.catalog.resolve(call.chat.model)
 
-    def _is_tight(self, route: RouteDecision, quoter: Quoter) -> bool:
+    def _is_tight(self, asking: Asking, route: RouteDecision, room: Room) -> bool:
         """Whether measuring the input could change what fits: at a glance it looks larger."""
-        if quoter.headroom_nano is None:
+        if room.left_nano is None or asking.is_measured:
             return False
-        return route.over_headroom or route.ceiling_nano > quoter.headroom_nano // TIGHT_SHARE
-
-    async def _turn_away(
-        self,
-        call: Call,
-        classification: Classification,
-        route: RouteDecision | NoRoute,
-        error: ApiError,
-    ) -> ApiError:
-        """Write the refusal down, and hand back the error to send."""
-        event = begin_event(
-            request_id=call.request_id,
-            admitted_ms=call.now_ms,
-            identity=call.identity,
-            chat=call.chat,
-            classification=classification,
-            route=route,
-            tier=self._tier_of(route),
-            reserved_nano=0,
-        )
-        event.kind = EventKind.REFUSAL
-        end_event(event, Ending.REFUSED, error.status, error.code)
-        stamp(event, call.started_s)
-        event.gateway_ms = event.total_ms
-        await self._desk.ledger.record(event.to_outbox())
-        return error
+        return route.over_headroom or route.ceiling_nano > room.left_nano // TIGHT_SHARE
 
     # 5 ------------------------------------------------------------------------------------
 
     async def _reserve(
-        self,
-        call: Call,
-        classification: Classification,
-        route: RouteDecision,
-        quoter: Quoter,
-    ) -> Spending:
+        self, asking: Asking, route: RouteDecision, quoter: Quoter, place: Place | None
+    ) -> Spending | Denial:
+        call, line = asking.call, self._desk.line
         cards = [candidate.model for candidate in route.candidates]
         bids = {card.name: bid for card in cards if (bid := quoter.bid(card)) is not None}
+        amount_nano = max(bid.ceiling_nano for bid in bids.values())
+        first = None if place is not None else line.waited_for(call.charges)
+        if first is not None and quoter.room.may_come_to(amount_nano):
+            busy = budget_busy(first, line.retry_after_s)  # somebody was here before
+            return Denial(route, busy, budget_key(first))
         reservation = Reservation(
             hold_id=call.request_id,
-            amount_nano=max(bid.ceiling_nano for bid in bids.values()),
+            amount_nano=amount_nano,
             charges=call.charges,
             now_ms=call.now_ms,
             lease_ms=self._desk.limits.lease_ms,
@@ -226,21 +249,56 @@ class Lifecycle:
         )
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):
-            raise await self._turn_away(call, classification, route, budget_exceeded(hold))
+            if hold.only_held:
+                return Denial(route, budget_busy(hold, line.retry_after_s), budget_key(hold))
+            return Denial(route, budget_exceeded(hold))
+        event = self._begin_event(asking, route, hold.amount_nano)
+        return Spending(call, route, hold, bids, quoter, event, route.model)
+
+    def _begin_event(
+        self, asking: Asking, route: RouteDecision | NoRoute, reserved_nano: int
+    ) -> TelemetryEvent:
+        call = asking.call
         event = begin_event(
             request_id=call.request_id,
             admitted_ms=call.now_ms,
             identity=call.identity,
             chat=call.chat,
-            classification=classification,
+            classification=asking.classification,
             route=route,
             tier=self._tier_of(route),
-            reserved_nano=hold.amount_nano,
+            reserved_nano=reserved_nano,
         )
-        return Spending(call, route, hold, bids, quoter, event, route.model)
+        event.waited_ms = call.waited_ms
+        return event
 
     def _tier_of(self, route: RouteDecision | NoRoute) -> str:
         """The tier that was chosen, or that of a model the client named itself."""
         if isinstance(route, NoRoute):
             return ""
         return route.tier or self._desk.tier_of.get(route.model.name, "")
+
+    # without an answer --------------------------------------------------------------------
+
+    async def _turn_away(self, asking: Asking, denial: Denial) -> ApiError:
+        """Write the refusal down, and hand back the error to send."""
+        error = denial.error
+        await self._write_down(asking, denial.route, Ending.REFUSED, error.status, error.code)
+        return error
+
+    async def _let_go(self, asking: Asking, found: Spending | Denial) -> None:
+        """The client went while it waited: nothing was sent, so nothing is charged."""
+        if isinstance(found, Spending):
+            await self._desk.ledger.release(found.hold, None)
+            self._desk.line.freed(found.hold.accounts)
+        await self._write_down(asking, found.route, Ending.CLIENT_GONE, 0, "")
+
+    async def _write_down(
+        self, asking: Asking, route: RouteDecision | NoRoute, ending: Ending, status: int, code: str
+    ) -> None:
+        event = self._begin_event(asking, route, 0)
+        event.kind = EventKind.REFUSAL
+        end_event(event, ending, status, code)
+        stamp(event, asking.call.started_s)
+        event.gateway_ms = round(event.total_ms - event.waited_ms, 3)
+        await self._desk.ledger.record(event.to_outbox())

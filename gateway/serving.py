@@ -42,9 +42,15 @@ BuildApp = Callable[[Any], Any]
 class _Server(uvicorn.Server):
     """uvicorn, with the signals left to us: its own handling ends the process before the books."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_started: Callable[[], None],
+        on_ending: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_ending = on_ending
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,6 +67,7 @@ class _Server(uvicorn.Server):
         """Finish what is under way; at once, when asked a second time."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._on_ending()
 
 
 def run_server(settings: Settings, open_gateway: OpenGateway, build_app: BuildApp) -> int:
@@ -109,7 +116,7 @@ async def _serve(
             data.announce(base_url(settings))
             print(_banner(settings), flush=True)
 
-        server = _Server(_uvicorn_config(build_app(gateway)), started)
+        server = _Server(_uvicorn_config(build_app(gateway)), started, gateway.drain)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.end)
         try:

@@ -73,7 +73,8 @@ class Spender:
 
     async def _open(self, spending: Spending, receive: Receive) -> UpstreamReply | Outcome:
         """Ask the candidates in order until one answers, the next only if nothing was billed."""
-        spending.event.gateway_ms = since_ms(spending.call.started_s)
+        call = spending.call
+        spending.event.gateway_ms = round(since_ms(call.started_s) - call.waited_ms, 3)
         spending.hold = await self._desk.ledger.dispatch(spending.hold, spending.event.to_json())
         spending.dispatched_s = time.perf_counter()
         candidates = spending.route.candidates[: self._desk.limits.attempts]
@@ -208,6 +209,7 @@ class Spender:
         else:
             await self._desk.ledger.settle(spending.hold, price.total_nano, record)
         spending.settled = True
+        self._desk.line.freed(spending.hold.accounts)
 
     async def _settle_unknown(self, spending: Spending) -> None:
         """Something broke between hold and settlement: never free, never held for ever."""

@@ -11,7 +11,7 @@ import orjson
 
 from budgets.port import OutboxEvent
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class EventKind(StrEnum):
@@ -100,6 +100,7 @@ class TelemetryEvent:
     attempts: int
     upstream_request_id: str
     tags_json: str
+    waited_ms: float = 0.0
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""
@@ -121,6 +122,14 @@ def event_from_json(payload: bytes) -> TelemetryEvent:
     event.ending = Ending(event.ending)
     event.usage_source = UsageSource(event.usage_source)
     return event
+
+
+def completed_event(payload: bytes) -> bytes:
+    """The event of an earlier version with the fields it lacks; what is no event stays as it is."""
+    try:
+        return event_from_json(payload).to_json()
+    except ValueError:
+        return payload
 
 
 def assumed_event(draft: bytes, posted_nano: int, now_ms: int) -> OutboxEvent:

@@ -17,7 +17,7 @@ from dataclasses import fields
 import duckdb
 import orjson
 
-from telemetry.event import TelemetryEvent
+from telemetry.event import TelemetryEvent, completed_event
 
 # What DuckDB and the decoder raise for content; anything else is a fault of the database.
 _REFUSED = (
@@ -200,12 +200,14 @@ def _sift(
     """Part the rows into events and, with the reason, what is none."""
     good: list[SeqPayload] = []
     faults: list[tuple[SeqPayload, str]] = []
-    for row in rows:
-        error = _fault(cursor, row[1])
-        if error is None:
-            good.append(row)
+    for seq, payload in rows:
+        error = _fault(cursor, payload)
+        # What an earlier version left in the outbox lacks the fields that came later.
+        completed = payload if error is None else completed_event(payload)
+        if error is None or (completed != payload and _fault(cursor, completed) is None):
+            good.append((seq, completed))
         else:
-            faults.append((row, error))
+            faults.append(((seq, payload), error))
     return good, faults
 
 

@@ -29,6 +29,7 @@ from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
 from gateway.response import Message, RawHeaders
 from gateway.tokenizer import Tokenizer
+from gateway.waiting import Line
 from routing.catalog import Capability, Catalog, ModelCard, Tier
 from routing.policies import Policy
 from telemetry.event import TelemetryEvent, assumed_event, correction_event, event_from_json
@@ -98,8 +99,12 @@ def make_desk(
     ledger: LedgerStore | None = None,
     principal: Principal = PRINCIPAL,
     limits: Limits = LIMITS,
+    line: Line | None = None,
 ) -> Desk:
-    """One tier with one model for each provider, in their order; budgets are in dollars."""
+    """One tier with one model for each provider, in their order; budgets are in dollars.
+
+    Without a `line` nobody waits for money that is held.
+    """
     cards = [
         ModelCard(
             name=f"model-{name}",
@@ -133,6 +138,7 @@ def make_desk(
         tier_of={card.name: "small" for card in cards},
         tokenizer=Tokenizer(),
         limits=limits,
+        line=line or Line(places=0, wait_s=0),
     )
 
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgets.ledger import Account
 from budgets.prices import PriceCard, cost, make_price
+from budgets.scopes import Charge, Window
 from budgets.usage import TokenUsage
-from gateway.input_size import MEDIA_TOKENS, whole_size
-from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter
+from gateway.input_size import MEDIA_TOKENS, exact_size, whole_size
+from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter, Room
 from gateway.wire import read_chat_request
 from routing.catalog import ModelCard
 
@@ -27,11 +29,19 @@ PRICES = PriceCard(
 OUTPUT_NANO = 3_000  # the dearest class of the output
 
 
+def room(left_nano: int | None, held_nano: int = 0) -> Room:
+    """What a single budget has left, and holds besides."""
+    if left_nano is None:
+        return Room(None, {}, ())
+    charge = Charge("org:o|total|0", "org:o", Window.TOTAL, left_nano + held_nano, None)
+    return Room(left_nano, {charge.account: Account(held_nano=held_nano)}, (charge,))
+
+
 def quoter(headroom_nano: int | None = None, **fields: Any) -> Quoter:
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hello there"}], **fields}
     request = read_chat_request(orjson.dumps(body))
     size = whole_size(request.raw, request.body)
-    return Quoter(PRICES, request, headroom_nano, now_s=1, answer_cap_tokens=400, size=size)
+    return Quoter(PRICES, request, room(headroom_nano), 1, answer_cap_tokens=400, size=size)
 
 
 def bid_of(headroom_nano: int | None = None, **fields: Any) -> Bid:
@@ -93,9 +103,78 @@ def test_a_model_without_a_price_has_no_ceiling() -> None:
     assert asked(other).ceiling_nano is None
 
 
+@pytest.mark.parametrize(
+    ("fits_tokens", "unheld_tokens", "may_wait", "answer_tokens"),
+    [
+        (400, 400, True, 400),  # all of it fits
+        (299, 1_000, True, 299),  # held money takes a fair part of it: no reason to wait
+        (255, 1_000, True, 400),  # what fits is too short for an answer
+        (100, 1_000, False, 100),  # a quarter is better than nothing in the end
+        (99, 1_000, False, 400),  # but less than that is not
+        (0, 1_000, True, 400),
+        (100, 100, True, 100),  # spent money shortens an answer, whatever is left
+        (99, 100, True, 100),  # held money does not shorten it further
+        (25, 100, False, 25),
+        (24, 100, False, 100),
+        (16, 40, False, 16),
+        (15, 40, False, 40),  # no answer is shorter than that
+        (5, 10, True, 400),  # too little even when nothing is held: the refusal names it all
+    ],
+)
+def test_held_money_shortens_an_answer_to_a_fair_part_and_no_further(
+    fits_tokens: int, unheld_tokens: int, may_wait: bool, answer_tokens: int
+) -> None:
+    full = bid_of()
+    input_nano = full.ceiling_nano - 400 * OUTPUT_NANO
+    held_nano = (unheld_tokens - fits_tokens) * OUTPUT_NANO
+    asked = quoter(input_nano + fits_tokens * OUTPUT_NANO)
+    asked.room = room(asked.room.left_nano, held_nano)
+    asked.may_wait = may_wait
+    bid = asked.bid(CARD)
+    assert bid is not None
+    assert bid.output_tokens == bid.inject_tokens == answer_tokens
+    fits = bid.ceiling_nano <= (asked.room.left_nano or 0)
+    assert fits == (answer_tokens == min(400, fits_tokens))
+
+
+def test_while_it_may_wait_a_long_answer_is_not_cut_to_less_than_a_quarter() -> None:
+    long = ModelCard("m", "p", "up", "m", 100_000, 8_000, prompt_overhead_tokens=20)
+    asked = quoter()
+    asked.answer_cap_tokens = 8_000
+    full = asked.bid(long)
+    assert full is not None
+    for fits_tokens, may_wait, answer_tokens in (
+        (1_999, True, 8_000),
+        (2_000, True, 2_000),
+        (256, False, 256),
+        (255, False, 8_000),
+    ):
+        held = quoter()
+        held.room = room(
+            full.ceiling_nano - (8_000 - fits_tokens) * OUTPUT_NANO, 9_000 * OUTPUT_NANO
+        )
+        held.answer_cap_tokens, held.may_wait = 8_000, may_wait
+        bid = held.bid(long)
+        assert bid is not None
+        assert bid.output_tokens == answer_tokens
+
+
+def test_what_is_left_without_holds_is_what_was_not_spent() -> None:
+    charges = tuple(
+        Charge(f"{name}|total|0", name, Window.TOTAL, limit_nano, None)
+        for name, limit_nano in (("org:o", 100), ("key:k", 50), ("run:r", None))
+    )
+    accounts = {"org:o|total|0": Account(80, 15), "key:k|total|0": Account(0, 45)}
+    found = Room(5, accounts, charges)
+    assert found.unheld_nano() == 20
+    assert [found.may_come_to(amount) for amount in (20, 21)] == [True, False]
+    assert Room(None, {}, ()).may_come_to(1 << 60)
+
+
 def test_a_measured_input_tightens_the_quote() -> None:
     glance = quoter(max_tokens=50, user="line\nbreaks\n")
-    measured = glance.measured()
+    measured = quoter(max_tokens=50, user="line\nbreaks\n")
+    measured.size = exact_size(measured.request.body)
     assert measured.input_tokens(CARD) < glance.input_tokens(CARD)
     bids = [one.bid(CARD) for one in (glance, measured)]
     assert bids[1] is not None
@@ -106,7 +185,8 @@ def test_a_measured_input_tightens_the_quote() -> None:
 def test_measured_media_count_by_their_number_and_not_by_their_bytes() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     parts = [{"type": "text", "text": "Look"}, image, image]
-    asked = quoter(messages=[{"role": "user", "content": parts}]).measured()
+    asked = quoter(messages=[{"role": "user", "content": parts}])
+    asked.size = exact_size(asked.request.body)
     assert 2 * MEDIA_TOKENS < asked.input_tokens(CARD) < 2 * MEDIA_TOKENS + 400
 
 

@@ -41,9 +41,10 @@ def test_a_demo_key_that_is_off_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_the_first_signal_ends_gently_and_the_second_at_once() -> None:
-    server = _Server(_uvicorn_config(lambda: None), lambda: None)
+    ending: list[str] = []
+    server = _Server(_uvicorn_config(lambda: None), lambda: None, lambda: ending.append("ending"))
     server.end()
-    assert (server.should_exit, server.force_exit) == (True, False)
+    assert (server.should_exit, server.force_exit, ending) == (True, False, ["ending"])
     server.end()
     assert (server.should_exit, server.force_exit) == (True, True)
 
