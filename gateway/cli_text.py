@@ -135,11 +135,13 @@ def _ending_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "attempts", row.get("attempts")
     for name, label in (
         ("first_byte_ms", "first byte"),
+        ("waited_ms", "waited for money"),
         ("total_ms", "whole request"),
         ("gateway_ms", "in the gateway"),
     ):
         value = row.get(name)
-        yield label, "" if value is None else f"{value:.3f} ms"
+        told = value is not None and (value or name != "waited_ms")
+        yield label, f"{value:.3f} ms" if told else ""
     yield "provider's id", row.get("upstream_request_id")
 
 

@@ -1,5 +1,10 @@
-"""Fifty requests at once for money that bears ten: ten are sent, forty refused, nothing over."""
+"""Many requests at once for money that pays for ten: ten are served, the rest get 402, none over.
 
+The money set aside is more than an answer costs, so at first fewer than ten fit. The others wait
+in line for what comes back, and try again when they are told to.
+"""
+
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -17,14 +22,14 @@ from tests.journeys.gateway_process import (
     gateway,
     sse_data,
     upstream_config,
-    wait_for,
 )
 from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
 
-ASKED, FITTING = 50, 10
+PAID = 10
 MAX_TOKENS = 20
 MESSAGE = "Which way does the water run?"
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
+COST_NANO = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
 
 
 @pytest.fixture
@@ -48,22 +53,22 @@ def ceiling_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
         yield ask
 
 
-def race(weir: GatewayProcess, up: Upstream, **fields: Any) -> list[Answer]:
-    """Ask fifty times at once; the upstream answers only when the others have been refused."""
-    up.play = Play(tokens=MAX_TOKENS, gated=True)
-    up.gate.clear()
-    with ThreadPoolExecutor(ASKED) as pool:
-        asked = [
-            pool.submit(weir.chat, MESSAGE, max_tokens=MAX_TOKENS, **fields) for _ in range(ASKED)
-        ]
-        wait_for(lambda: sum(one.done() for one in asked) >= ASKED - FITTING, "forty are refused")
-        wait_for(lambda: len(up.seen) >= FITTING, "ten are sent")
-        up.gate.set()
-        return [one.result() for one in asked]
+def persistent(weir: GatewayProcess, **fields: Any) -> Answer:
+    """Ask as an SDK does that never gives up: a 429 is tried again when its header says."""
+    while (answer := weir.chat(MESSAGE, **fields)).status == 429:
+        assert (answer.error["code"], answer.headers["x-should-retry"]) == ("budget_busy", "true")
+        time.sleep(int(answer.headers["retry-after"]))
+    return answer
 
 
-def assert_refused(answer: Answer, scope: str, limit_nano: int, needed_nano: int) -> None:
-    """A 402 that says which budget, how much of it is left, and when it starts again."""
+def race(weir: GatewayProcess, asked: int, **fields: Any) -> list[Answer]:
+    with ThreadPoolExecutor(asked) as pool:
+        answers = [pool.submit(persistent, weir, **dict(fields)) for _ in range(asked)]
+        return [answer.result() for answer in answers]
+
+
+def assert_refused(answer: Answer, scope: str, limit_nano: int) -> None:
+    """A 402 once all is spent: which budget, how much of it, and when it starts again."""
     assert answer.headers["x-should-retry"] == "false"
     error = answer.error
     assert (error["code"], error["type"], error["scope"], error["window"]) == (
@@ -76,52 +81,56 @@ def assert_refused(answer: Answer, scope: str, limit_nano: int, needed_nano: int
         nano_from_usd(error[f"{name}_usd"])
         for name in ("limit", "spent", "held", "remaining", "needed")
     )
-    assert (limit, needed) == (limit_nano, needed_nano)
-    assert spent + held + left == limit
-    assert left < needed
+    assert (limit, spent, held) == (limit_nano, PAID * COST_NANO, 0)
+    assert left == limit - spent < needed
     resets = datetime.fromisoformat(error["resets_at"])
     assert (resets.hour, resets.minute, resets.utcoffset()) == (0, 0, timedelta(0))
 
 
+SCOPES = {
+    "org": ("org", "org:default", {}),
+    "key": ("key:*", "key:demo", {}),
+    "workflow": ("workflow:*", "workflow:demo/triage", {"x-weir-workflow": "triage"}),
+    "run": ("run:*", "run:demo/loop-1", {"x-weir-run": "loop-1"}),
+}
+
+
+@pytest.mark.parametrize("bounded", [True, False], ids=["with max_tokens", "without max_tokens"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    ("configured", "refused_by", "headers"),
-    [
-        ("org", "org:default", {}),
-        ("key:*", "key:demo", {}),
-        ("workflow:*", "workflow:demo/triage", {"x-weir-workflow": "triage"}),
-        ("run:*", "run:demo/loop-1", {"x-weir-run": "loop-1"}),
-    ],
+    ("scope", "asked"), [("org", 50), ("key", 200), ("workflow", 50), ("run", 50)]
 )
-def test_exactly_ten_of_fifty_are_sent(
+def test_exactly_those_that_the_budget_can_pay_are_served(
     tmp_path: Path,
     up: Upstream,
     ceiling_of: Callable[..., int],
-    configured: str,
-    refused_by: str,
-    headers: dict[str, str],
+    scope: str,
+    asked: int,
     stream: bool,
+    bounded: bool,
 ) -> None:
-    ceiling_nano = ceiling_of(stream=stream)
-    limit_nano = FITTING * ceiling_nano + ceiling_nano - 1
+    configured, refused_by, headers = SCOPES[scope]
+    limit_nano = (PAID - 1) * COST_NANO + ceiling_of(stream=stream)
     config = upstream_config(up.base_url, budget(configured, format_usd(limit_nano), "day"))
+    up.play = Play(tokens=MAX_TOKENS, first_delay_s=0.02)
+    limits = {"max_tokens": MAX_TOKENS} if bounded else {}
     with gateway(tmp_path, config) as weir:
-        answers = race(weir, up, headers=headers, stream=stream)
+        answers = race(weir, asked, headers=headers, stream=stream, **limits)
         statuses = [answer.status for answer in answers]
-        assert (statuses.count(200), statuses.count(402)) == (FITTING, ASKED - FITTING)
+        assert (statuses.count(200), statuses.count(402)) == (PAID, asked - PAID)
         for answer in answers:
             if answer.status == 402:
-                assert_refused(answer, refused_by, limit_nano, ceiling_nano)
+                assert_refused(answer, refused_by, limit_nano)
             elif stream:
                 assert sse_data(answer.body)[-1] == "[DONE]"
-        assert len(up.seen) == FITTING
-        cost_nano = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
+        assert [line.sent_tokens for line in up.bill] == [MAX_TOKENS] * PAID
+        assert len(up.seen) == PAID
         [account] = weir.admin("budgets")["budgets"]
         assert (account["scope"], account["limit_nano"]) == (refused_by, limit_nano)
-        assert account["posted_nano"] == FITTING * cost_nano <= limit_nano
+        assert account["posted_nano"] == PAID * COST_NANO <= limit_nano
         assert (account["held_nano"], account["overrun_nano"]) == (0, 0)
         report = assert_clean(weir)
-        assert (report["entries"], report["ledger_nano"]) == (FITTING, FITTING * cost_nano)
+        assert (report["entries"], report["ledger_nano"]) == (PAID, PAID * COST_NANO)
 
 
 def test_a_budget_spent_in_a_row_ends_where_the_next_ceiling_does_not_fit(

@@ -84,6 +84,12 @@ def test_an_explanation_tells_the_whole_story() -> None:
     assert "cached" not in text
 
 
+def test_an_explanation_tells_of_a_wait_where_there_was_one() -> None:
+    assert "waited for money  31.250 ms" in explain_text({**ROW, "waited_ms": 31.25})
+    for none in ({}, {"waited_ms": None}, {"waited_ms": 0.0}):
+        assert "waited" not in explain_text({**ROW, **none})
+
+
 def test_evidence_may_be_read_already() -> None:
     assert explain_text({**ROW, "decision_json": DECISION}) == explain_text(ROW)
 

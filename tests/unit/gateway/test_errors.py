@@ -10,9 +10,16 @@ import pytest
 
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
-from budgets.scopes import Window
+from budgets.scopes import Charge, Window
 from gateway import errors
-from gateway.errors import ApiError, bad_request, budget_exceeded, no_route, stream_cut
+from gateway.errors import (
+    ApiError,
+    bad_request,
+    budget_busy,
+    budget_exceeded,
+    no_route,
+    stream_cut,
+)
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -27,6 +34,8 @@ REFUSAL = Refusal(
     resets_at_s=1_790_035_200,
 )
 
+CHARGE = Charge("key:k|day|0", "key:k", Window.DAY, 10, None)
+
 
 def every_error() -> list[ApiError]:
     return [
@@ -36,6 +45,8 @@ def every_error() -> list[ApiError]:
         errors.method_not_allowed("GET", "/x"),
         errors.body_too_large(10),
         budget_exceeded(REFUSAL),
+        budget_busy(REFUSAL, 1),
+        budget_busy(CHARGE, 2),
         stream_cut(7),
         errors.ledger_unavailable(),
         errors.overloaded(5),
@@ -89,6 +100,23 @@ def test_a_budget_that_is_overdrawn_has_nothing_left_and_not_less() -> None:
     body = orjson.loads(budget_exceeded(overdrawn).body())["error"]
     assert (body["remaining_usd"], body["resets_at"]) == ("0.000000000", None)
     assert "does not reset" in body["message"]
+
+
+def test_a_busy_budget_says_how_much_is_held_and_when_to_ask_again() -> None:
+    error = budget_busy(REFUSAL, 1)
+    body = orjson.loads(error.body())["error"]
+    assert (error.status, body["type"]) == (429, "rate_limit_error")
+    assert (body["scope"], body["window"]) == ("workflow:lab/notes", "day")
+    assert (body["held_usd"], body["needed_usd"]) == ("0.400000000", "0.100000001")
+    assert "$0.400000000 held" in body["message"]
+    assert {(b"retry-after", b"1"), (b"x-should-retry", b"true")} <= set(error.headers())
+
+
+def test_a_budget_that_others_wait_for_is_busy_without_amounts() -> None:
+    body = orjson.loads(budget_busy(CHARGE, 2).body())["error"]
+    assert (body["scope"], body["window"]) == ("key:k", "day")
+    assert "others wait for it already. Try again in 2 s." in body["message"]
+    assert not any(name.endswith("_usd") for name in body)
 
 
 def test_every_code_and_its_status_stand_in_the_documentation() -> None:

@@ -1,4 +1,4 @@
-"""The line for held money: who may try when, how many wait how long, and that nobody is forgotten."""
+"""The line for held money: who may try when, how many wait how long, and that all have a turn."""
 
 import asyncio
 import time

@@ -45,7 +45,7 @@ def ceiling_nano() -> int:
 
 
 def tight_desk(bears: float = 1.0, line: Line | None = None, **script: Any) -> Desk:
-    """A desk whose keys can have so many requests in flight, with a provider that takes its time."""
+    """A desk whose keys bear so many requests in flight, with a provider that takes its time."""
     limit_usd = format_usd(int(bears * ceiling_nano()))
     return make_desk(
         {"main": scripted(**{"say": "one two", "first_delay_ms": SLOW_MS, **script})},
@@ -166,11 +166,10 @@ def test_an_answer_without_a_limit_is_not_cut_short_by_what_others_hold() -> Non
 
     unbounded = run(story())
     assert unbounded.status == 200
-    decision = event_of(desk, unbounded).decision_json
-    assert event_of(desk, unbounded).waited_ms > 0
-    limit_nano = int(2.5 * ceiling_nano())
-    left_nano = limit_nano - posted_nano(desk) + event_of(desk, unbounded).cost_nano
-    assert left_nano - OUTPUT_NANO < event_of(desk, unbounded).reserved_nano <= left_nano, decision
+    event = event_of(desk, unbounded)
+    assert event.waited_ms > 0
+    left_nano = int(2.5 * ceiling_nano()) - posted_nano(desk) + event.cost_nano
+    assert left_nano - OUTPUT_NANO < event.reserved_nano <= left_nano
     assert_at_rest(desk)
 
 
@@ -220,11 +219,9 @@ def test_money_that_stays_held_is_a_429_that_sdks_try_again() -> None:
     assert (client.status, client.error["code"]) == (429, "budget_busy")
     assert client.error["type"] == "rate_limit_error"
     assert (client.header(b"x-should-retry"), client.header(b"retry-after")) == (b"true", b"1")
-    assert client.error["held_usd"] == client.error["limit_usd"]
     event = event_of(desk, client)
     assert (event.kind, event.ending, event.status) == (EventKind.REFUSAL, Ending.REFUSED, 429)
     assert 20 < event.waited_ms <= event.total_ms
-    assert event.error_code == "budget_busy"
     assert_at_rest(desk)
 
 

@@ -97,6 +97,20 @@ def test_what_is_no_event_goes_to_quarantine_and_the_rest_goes_in(
     assert error in found["error"].lower()
 
 
+def test_an_event_of_an_earlier_version_is_stored_with_what_it_lacks(warehouse: Warehouse) -> None:
+    old = orjson.loads(make_event(1, waited_ms=5.0).to_json())
+    del old["waited_ms"]
+    rows = [
+        *rows_of(make_event(2, waited_ms=7.5)),
+        (2, orjson.dumps(old)),
+        (3, b'{"event_id":"x"}'),
+    ]
+    assert warehouse.insert_batch(SOURCE, rows) == 3
+    found = warehouse.query("SELECT event_id, waited_ms FROM event ORDER BY event_id")
+    assert [tuple(row.values()) for row in found] == [("event-000001", 0.0), ("event-000002", 7.5)]
+    assert quarantined(warehouse) == [3]
+
+
 def test_quarantine_keeps_a_row_once(warehouse: Warehouse) -> None:
     rows = [*rows_of(make_event(1)), (2, b"{broken")]
     warehouse.insert_batch(SOURCE, rows)

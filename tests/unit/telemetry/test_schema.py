@@ -10,6 +10,7 @@ from telemetry.event import TelemetryEvent
 from telemetry.ingest import COLUMNS
 from telemetry.schema import Migration, SchemaError, load_migrations, migrate
 from telemetry.warehouse import Warehouse, WarehouseError
+from tests.unit.telemetry.events import make_event
 
 
 def test_the_columns_of_event_are_the_fields_of_the_event_in_order(warehouse: Warehouse) -> None:
@@ -35,6 +36,21 @@ def test_a_later_migration_is_applied_to_an_older_database(tmp_path: Path) -> No
     assert migrate(connection, [*known, later]) == len(known) + 1
     assert connection.execute("SELECT count(*) FROM later").fetchone() == (0,)
     connection.close()
+
+
+def test_events_of_a_database_without_waits_never_waited(tmp_path: Path) -> None:
+    known = load_migrations()
+    with duckdb.connect(tmp_path / "weir.duckdb") as connection:
+        before = [step for step in known if step.version < 3]
+        migrate(connection, before)
+        names = [name for name in COLUMNS if name != "waited_ms"]
+        event = make_event(1)
+        connection.execute(
+            f"INSERT INTO event VALUES ({', '.join('?' * len(names))})",
+            [getattr(event, name) for name in names],
+        )
+    with Warehouse.open(tmp_path / "weir.duckdb") as warehouse:
+        assert warehouse.query("SELECT waited_ms FROM request") == [{"waited_ms": 0.0}]
 
 
 def test_a_newer_database_is_refused_with_what_to_do(tmp_path: Path) -> None:
