@@ -49,7 +49,7 @@ from gateway.response import (
     read_body,
 )
 from gateway.spending import Spender
-from gateway.waiting import Place, Turn, budget_key
+from gateway.waiting import Place, Turn, budget_key, charge_of
 from gateway.wire import read_chat_request
 from routing.catalog import AUTO, Auto, Requested
 from routing.classify import classify
@@ -238,7 +238,7 @@ class Lifecycle:
         first = None if place is not None else line.waited_for(call.charges)
         if first is not None and quoter.room.may_come_to(amount_nano):
             busy = budget_busy(first, line.retry_after_s)  # somebody was here before
-            return Denial(route, busy, budget_key(first))
+            return Denial(route, busy, budget_key(first.account))
         reservation = Reservation(
             hold_id=call.request_id,
             amount_nano=amount_nano,
@@ -249,9 +249,10 @@ class Lifecycle:
         )
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):
-            if hold.only_held:
-                return Denial(route, budget_busy(hold, line.retry_after_s), budget_key(hold))
-            return Denial(route, budget_exceeded(hold))
+            if not hold.only_held:
+                return Denial(route, budget_exceeded(hold))
+            busy = budget_busy(hold, line.retry_after_s)
+            return Denial(route, busy, budget_key(charge_of(hold, call.charges).account))
         event = self._begin_event(asking, route, hold.amount_nano)
         return Spending(call, route, hold, bids, quoter, event, route.model)
 

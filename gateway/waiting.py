@@ -34,14 +34,18 @@ BUDGETS_A_LOOK = 16
 _ticket_of = attrgetter("ticket")
 
 
-def budget_key(one: Charge | Refusal) -> str:
-    """A budget's name in the line: the same for every bucket and every beginning of its window."""
-    return f"{one.scope}|{one.window.value}"
+def budget_key(account: str) -> str:
+    """The budget an account of the ledger belongs to: its name without the start of its window.
 
-
-def _key_of(account: str) -> str:
-    """The budget an account of the ledger belongs to: its name without the start of its window."""
+    So every bucket of a window, and every window that follows another, has the same line.
+    """
     return account.rpartition("|")[0]
+
+
+def charge_of(refusal: Refusal, charges: Iterable[Charge]) -> Charge:
+    """The one of a request's charges that was refused."""
+    refused = (refusal.scope, refusal.window, refusal.limit_nano)
+    return next(one for one in charges if (one.scope, one.window, one.limit_nano) == refused)
 
 
 class Turn(Enum):
@@ -71,7 +75,7 @@ class Place:
         self.ticket = ticket
         self.at = at
         self._line = line
-        self._keys = [budget_key(one) for one in charges]
+        self._keys = [budget_key(one.account) for one in charges]
         self._since_s = time.perf_counter()
         self._called = False
         self._end: Turn | None = None
@@ -163,7 +167,7 @@ class Line:
         if not self._standing:
             return None
         for charge in charges:
-            if budget_key(charge) in self._standing:
+            if budget_key(charge.account) in self._standing:
                 return charge
         return None
 
@@ -178,7 +182,7 @@ class Line:
         """Money came back to accounts of the ledger: the first in line for each may try."""
         if self._standing:
             for account in accounts:
-                self._call_first(_key_of(account))
+                self._call_first(budget_key(account))
 
     def close(self) -> None:
         """End every wait, and let nobody wait any more."""

@@ -11,7 +11,7 @@ import pytest
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
-from gateway.waiting import BUDGETS_A_LOOK, LOOK_S, Line, Place, Turn, budget_key
+from gateway.waiting import BUDGETS_A_LOOK, LOOK_S, Line, Place, Turn, budget_key, charge_of
 from tests.unit.gateway.desks import run
 
 LONG_S = 60.0
@@ -28,8 +28,7 @@ def account(name: str) -> str:
 
 
 def key(name: str) -> str:
-    [charge] = charges(name)
-    return budget_key(charge)
+    return budget_key(account(name))
 
 
 def new_line(places: int = 1_000, wait_s: float = LONG_S, look_s: float = NO_LOOK_S) -> Line:
@@ -181,22 +180,20 @@ def test_every_beginning_and_bucket_of_a_budgets_window_is_one_line(
 ) -> None:
     scopes = Scopes("o", "t", "k", "t/w", "t/r")
     book = BudgetBook([Budget(ScopeKind.KEY, "*", window, 10)])
-    accounts = set()
-    keys = set()
+    accounts = []
     for now_s in (1_790_000_000, 1_793_000_000):
-        [_, charge] = book.charges(scopes, now_s)
-        refusal = Refusal(charge.scope, charge.window, 10, 0, 10, 1, None)
-        accounts.add(charge.account)
-        keys |= {budget_key(charge), budget_key(refusal)}
-    assert (len(accounts), len(keys)) == (2, 1)
+        charges = book.charges(scopes, now_s)
+        refusal = Refusal("key:k", window, 10, 0, 10, 1, None)
+        accounts.append(charge_of(refusal, charges).account)
+    assert (len(set(accounts)), len({budget_key(name) for name in accounts})) == (2, 1)
 
     async def story(freed: str) -> None:
         line = new_line()
-        with line.join([charge], keys.pop()) as place:
+        with line.join(charges, budget_key(accounts[1])) as place:
             line.freed([freed])
             assert await place.turn() is Turn.TRY
 
-    run(story(min(accounts)))
+    run(story(accounts[0]))
 
 
 def test_without_a_call_the_first_in_line_looks_by_itself_soon() -> None:

@@ -142,9 +142,8 @@ def test_a_small_request_does_not_overtake_one_that_waits_for_more() -> None:
 
     async def story() -> None:
         crowd = Crowd(desk)
-        await crowd.start("first")
-        await crowd.start("large")
-        await crowd.start("small", max_tokens=1)
+        for name, tokens in (("first", TOKENS), ("large", TOKENS), ("small", 1)):
+            await crowd.start(name, max_tokens=tokens)
         assert desk.line.waiting == 2, "the small one would fit, and yet stands behind"
         await crowd.end()
         assert crowd.answered[0] == "first"
@@ -158,8 +157,8 @@ def test_an_answer_without_a_limit_is_not_cut_short_by_what_others_hold() -> Non
 
     async def story() -> Client:
         crowd = Crowd(desk)
-        await crowd.start("first")
-        await crowd.start("second")
+        for name in ("first", "second"):
+            await crowd.start(name)
         unbounded = await crowd.start("unbounded", max_tokens=None)
         await crowd.end()
         return unbounded
@@ -194,8 +193,7 @@ def test_a_window_that_begins_while_one_waits_is_the_one_that_pays() -> None:
 
     first, second = run(story())
     for client, day in ((first, 19_999), (second, 20_000)):
-        event = event_of(desk, client)
-        account = f"key:key1|day|{day * DAY_MS // 1000}"
+        event, account = event_of(desk, client), f"key:key1|day|{day * DAY_MS // 1000}"
         found = run(desk.ledger.survey([account]))[account]
         assert (event.admitted_ms // DAY_MS, found.posted_nano) == (day, event.cost_nano)
     assert_at_rest(desk)
@@ -225,22 +223,22 @@ def test_money_that_stays_held_is_a_429_that_sdks_try_again() -> None:
     assert_at_rest(desk)
 
 
-def test_where_nobody_may_wait_the_429_comes_at_once() -> None:
-    for line, retry_after in ((Line(10, 0), b"1"), (Line(0, 1.5), b"2")):
-        desk = tight_desk(line=line)
+@pytest.mark.parametrize(("line", "retry_after"), [(Line(10, 0), b"1"), (Line(0, 1.5), b"2")])
+def test_where_nobody_may_wait_the_429_comes_at_once(line: Line, retry_after: bytes) -> None:
+    desk = tight_desk(line=line)
 
-        async def story(desk: Desk = desk) -> Client:
-            crowd = Crowd(desk)
-            await crowd.start("first")
-            second = await crowd.start("second")
-            await crowd.end()
-            assert crowd.answered == ["second", "first"]
-            return second
+    async def story() -> Client:
+        crowd = Crowd(desk)
+        await crowd.start("first")
+        second = await crowd.start("second")
+        await crowd.end()
+        assert crowd.answered == ["second", "first"]
+        return second
 
-        client = run(story())
-        assert (client.status, client.header(b"retry-after")) == (429, retry_after)
-        assert event_of(desk, client).waited_ms == 0
-        assert_at_rest(desk)
+    client = run(story())
+    assert (client.status, client.header(b"retry-after")) == (429, retry_after)
+    assert event_of(desk, client).waited_ms == 0
+    assert_at_rest(desk)
 
 
 def test_a_full_line_turns_away_at_once_and_keeps_the_order() -> None:
