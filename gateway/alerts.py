@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from budgets.actions import Action
 from budgets.ledger import LedgerError
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
@@ -80,7 +81,7 @@ class AlertWatch:
 
     async def look(self) -> None:
         """Note and log every threshold that was crossed since the last look."""
-        watched = [budget for budget in self._book.budgets if budget.alert_permille]
+        watched = [budget for budget in self._book.budgets if budget.permille_of(Action.ALERT)]
         if not watched:
             return
         now_ms = self._now_ms()
@@ -100,7 +101,7 @@ class AlertWatch:
         starts = window_starts(budget.window, budget.timezone, now_ms // 1_000)
         start_s = STANDING if rolling else starts[0]
         told = self._store.told(budget.name, scope, start_s)
-        now_reached = reached(spent_nano, budget.limit_nano, budget.alert_permille)
+        now_reached = reached(spent_nano, budget.limit_nano, budget.permille_of(Action.ALERT))
         found = news(now_reached, told, rolling=rolling)
         for permille in found.rearmed:
             self._store.rearm(budget.name, scope, permille)

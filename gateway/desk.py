@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from budgets.answer_sizes import AnswerSizes
+from budgets.kills import Kill
 from budgets.ledger import Hold, Reservation
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
 from budgets.scopes import BudgetBook, Charge
+from budgets.thresholds import Pressure
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
@@ -92,7 +94,8 @@ class Asking:
     """A request that looks for money.
 
     Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
-    messages are for each model whose vocabulary is known.
+    messages are for each model whose vocabulary is known. `pressure` and `kill` are of the last
+    survey, where any budget asks for them.
     """
 
     call: Call
@@ -101,15 +104,21 @@ class Asking:
     size: InputSize
     is_measured: bool = False
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
+    pressure: Pressure | None = None
+    kill: Kill | None = None
 
 
 @value
 class Denial:
-    """No money for now: what to tell the client, and the budget it may wait for, if any."""
+    """No money for now: what to tell the client, and the budget it may wait for, if any.
+
+    `kill` is the end of the request's run, where that is why.
+    """
 
     route: RouteDecision | NoRoute
     error: ApiError
     held_by: str = ""
+    kill: Kill | None = None
 
 
 @dataclass(slots=True)

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 
 import orjson
 
+from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Charge
+from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, Charge
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -119,14 +120,23 @@ def _amounts(refusal: Refusal) -> dict[str, str]:
     }
 
 
-def budget_exceeded(refusal: Refusal) -> ApiError:
-    """402: the budget named cannot bear the most this request may cost."""
+def budget_exceeded(refusal: Refusal, budget: Budget | None = None) -> ApiError:
+    """402: the budget named cannot bear the most this request may cost.
+
+    `budget` tells where it refuses from a share of its limit on; the limit refused is that share.
+    """
     resets_at = None
     if refusal.resets_at_s is not None:
         resets_at = datetime.fromtimestamp(refusal.resets_at_s, UTC).isoformat()
+    limit_nano, refuse_at, lowered = refusal.limit_nano, 1.0, ""
+    if budget is not None and budget.refuse_permille < FULL_PERMILLE:
+        limit_nano, refuse_at = budget.limit_nano, budget.refuse_permille / FULL_PERMILLE
+        lowered = (
+            f" and refuses beyond {refuse_at * 100:g} % of it, ${format_usd(refusal.limit_nano)}"
+        )
     message = (
-        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(refusal.limit_nano)} "
-        f"({refusal.window}), of which ${format_usd(refusal.spent_nano)} is spent and "
+        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(limit_nano)} "
+        f"({refusal.window}){lowered}, of which ${format_usd(refusal.spent_nano)} is spent and "
         f"${format_usd(refusal.held_nano)} held by requests in flight; this request may cost "
         f"${format_usd(refusal.needed_nano)}. "
         + _when_again(refusal.window, resets_at)
@@ -142,6 +152,8 @@ def budget_exceeded(refusal: Refusal) -> ApiError:
             "scope": refusal.scope,
             "window": refusal.window.value,
             **_amounts(refusal),
+            "limit_usd": format_usd(limit_nano),
+            "refuse_at": refuse_at,
             "resets_at": resets_at,
         },
     )
@@ -170,6 +182,20 @@ def budget_busy(held: Refusal | Charge, retry_after_s: int) -> ApiError:
         retry=True,
         retry_after_s=retry_after_s,
         details=details,
+    )
+
+
+def run_killed(kill: Kill) -> ApiError:
+    """402: a budget has ended the run of this request for good."""
+    share = kill.permille / FULL_PERMILLE
+    return ApiError(
+        402,
+        "run_killed",
+        f"Run {kill.run} was killed: budget {kill.budget} ends a run whose request finds "
+        f"{share * 100:g} % of its limit spent. No further request of this run is answered.",
+        kind="insufficient_quota",
+        retry=False,
+        details={"run": kill.run, "budget": kill.budget, "kill_at": share},
     )
 
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Iterator
 
-from budgets.ledger import HoldState, Settlement
+import orjson
+
+from budgets.kills import killed_account
+from budgets.ledger import Bill, HoldState, Settlement
 from budgets.port import RestoredEntry
 from budgets.scopes import BudgetBook, Scopes
 from gateway.identity import OWN_RUN
@@ -12,7 +15,8 @@ from telemetry.warehouse import Row, Warehouse
 _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
-    "run_id, run_source, cost_nano, overrun_nano FROM event "
+    "run_id, run_source, cost_nano, overrun_nano, "
+    "CASE kind WHEN 'run_killed' THEN decision_json ELSE '' END AS decision_json FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
 )
@@ -29,6 +33,8 @@ def restored_entries(warehouse: Warehouse, budgets: BudgetBook) -> Iterator[Rest
 
 
 def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
+    if row["kind"] == EventKind.RUN_KILLED:
+        return _kill_entry(row)
     team = row["team"]
     scopes = Scopes(
         org=row["org"],
@@ -52,3 +58,15 @@ def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
     )
     accounts = tuple(charge.account for charge in charges if not charge.lone)
     return RestoredEntry(settlement, accounts, row["event_id"], row["ended_ms"])
+
+
+def _kill_entry(row: Row) -> RestoredEntry:
+    """The marker of a killed run: it moved no money, and has to be there again."""
+    told = orjson.loads(row["decision_json"])["killed"]
+    return RestoredEntry(
+        Settlement(row["event_id"], HoldState.SETTLED, 0, 0),
+        (killed_account(told["run"], told["budget"]),),
+        row["event_id"],
+        row["ended_ms"],
+        bill=Bill(posted=(1,)),
+    )

@@ -18,11 +18,14 @@ again each time the request's turn comes (gateway/waiting.py): what is left is a
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from budgets.admission import headroom_nano, surveyed
+from budgets.kills import gates, killed_by, shut
 from budgets.ledger import LedgerError, Refusal, Reservation
-from budgets.scopes import Charge
+from budgets.scopes import Charge, Unit
+from budgets.thresholds import pressure_on
 from gateway.clock import new_request_id
 from gateway.desk import Asking, Call, Denial, Desk, Spending
 from gateway.errors import (
@@ -33,12 +36,13 @@ from gateway.errors import (
     ledger_unavailable,
     no_route,
     overloaded,
+    run_killed,
     unauthorized,
 )
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
 from gateway.quotes import Quoter, Room
-from gateway.records import begin_event, end_event, stamp
+from gateway.refusing import Refuser, begin
 from gateway.response import (
     Answer,
     ClientGone,
@@ -57,7 +61,6 @@ from routing.classify import classify
 from routing.decide import NoRoute, RouteDecision, decide
 from routing.features import extract_with_text
 from routing.policies import RouteRequest
-from telemetry.event import Ending, EventKind, TelemetryEvent
 
 LOG = logging.getLogger("weir.gateway")
 # A longer text is bounded by its bytes: counting it would take longer than the answer is worth.
@@ -70,6 +73,8 @@ class Lifecycle:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._spender = Spender(desk)
+        self._refuser = Refuser(desk)
+        self._rules_weigh = any(policy.weighs_pressure for policy in desk.policies.values())
         self._under_way = 0
 
     async def chat_completions(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,20 +107,22 @@ class Lifecycle:
         if isinstance(found, Denial) and found.held_by and self._desk.line.is_open:
             found = await self._wait_for_money(asking, found, receive)
         if isinstance(found, Denial):
-            raise await self._turn_away(asking, found)
+            raise await self._refuser.turn_away(asking, found)
         await self._spender.spend(found, receive, send)  # stages 6 to 9
 
     async def _set_aside(
         self, asking: Asking, place: Place | None = None, *, last: bool
     ) -> Spending | Denial:
         """Stages 3 to 5, once; `last` where there will be no waiting for a better moment."""
-        room = await self._survey(asking.call)
+        room = await self._survey(asking)
         quoter = self._quoter(asking, room, last)
         route = self._decide(asking, quoter)
         if isinstance(route, RouteDecision) and not asking.is_measured and quoter.is_tight:
             await self._measure(asking)
             quoter = self._quoter(asking, room, last)
             route = self._decide(asking, quoter)
+        if asking.kill is not None:
+            return Denial(route, run_killed(asking.kill), kill=asking.kill)
         if isinstance(route, NoRoute):
             return Denial(route, no_route(route))
         return await self._reserve(asking, route, quoter, place)
@@ -147,7 +154,7 @@ class Lifecycle:
                 if turn is not Turn.LEAVE:
                     found = await self._set_aside(asking, place, last=turn is Turn.LAST_TRY)
         if watch.gone:
-            await self._let_go(asking, found)
+            await self._refuser.let_go(asking, found)
             raise ClientGone
         return found
 
@@ -167,9 +174,11 @@ class Lifecycle:
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
 
     def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
-        return self._desk.budgets.charges(
-            identity.scopes, now_ms // 1000, lone_run=identity.run_source == OWN_RUN
-        )
+        book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
+        charges = book.charges(identity.scopes, now_ms // 1000, lone_run=lone_run)
+        if book.kills:
+            charges += gates(charges, identity.scopes, lone_run=lone_run)
+        return charges
 
     def _readmitted(self, call: Call, waited_ms: float) -> Call:
         """The request as of now: a window may have begun anew, or a budget changed, meanwhile."""
@@ -188,8 +197,16 @@ class Lifecycle:
 
     # 3 ------------------------------------------------------------------------------------
 
-    async def _survey(self, call: Call) -> Room:
+    async def _survey(self, asking: Asking) -> Room:
+        """What the tightest budget has left; pressure and kill where any budget asks for them."""
+        call, book = asking.call, self._desk.budgets
         accounts = await self._desk.ledger.survey(surveyed(call.charges))
+        if self._rules_weigh or book.degrades:
+            asking.pressure = pressure_on(accounts, call.charges)
+        if book.kills:
+            lone_run = call.identity.run_source == OWN_RUN
+            scopes = call.identity.scopes
+            asking.kill = killed_by(accounts, call.charges, scopes, lone_run=lone_run)
         return Room(headroom_nano(accounts, call.charges), accounts, call.charges)
 
     # 4 ------------------------------------------------------------------------------------
@@ -218,6 +235,7 @@ class Lifecycle:
             key_id=call.principal.key_id,
             features=asking.features,
             classification=asking.classification,
+            pressure=asking.pressure,
         )
         return decide(
             request,
@@ -259,56 +277,18 @@ class Lifecycle:
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):
             if not hold.only_held:
-                return Denial(route, budget_exceeded(hold))
+                return Denial(route, _refused(hold, call.charges))
             busy = budget_busy(hold, line.retry_after_s)
             return Denial(route, busy, budget_key(charge_of(hold, call.charges).account))
-        event = self._begin_event(asking, route, hold.amount_nano)
+        event = begin(self._desk, asking, route, hold.amount_nano)
         return Spending(call, route, hold, bids, quoter, event, route.model, reservation)
 
-    def _begin_event(
-        self, asking: Asking, route: RouteDecision | NoRoute, reserved_nano: int
-    ) -> TelemetryEvent:
-        call = asking.call
-        event = begin_event(
-            request_id=call.request_id,
-            admitted_ms=call.now_ms,
-            identity=call.identity,
-            chat=call.chat,
-            classification=asking.classification,
-            route=route,
-            tier=self._tier_of(route),
-            reserved_nano=reserved_nano,
-        )
-        event.waited_ms = call.waited_ms
-        return event
 
-    def _tier_of(self, route: RouteDecision | NoRoute) -> str:
-        """The tier that was chosen, or that of a model the client named itself."""
-        if isinstance(route, NoRoute):
-            return ""
-        return route.tier or self._desk.tier_of.get(route.model.name, "")
-
-    # without an answer --------------------------------------------------------------------
-
-    async def _turn_away(self, asking: Asking, denial: Denial) -> ApiError:
-        """Write the refusal down, and hand back the error to send."""
-        error = denial.error
-        await self._write_down(asking, denial.route, Ending.REFUSED, error.status, error.code)
-        return error
-
-    async def _let_go(self, asking: Asking, found: Spending | Denial) -> None:
-        """The client went while it waited: nothing was sent, so nothing is charged."""
-        if isinstance(found, Spending):
-            await self._desk.ledger.release(found.hold, None)
-            self._desk.line.freed(found.hold.accounts)
-        await self._write_down(asking, found.route, Ending.CLIENT_GONE, 0, "")
-
-    async def _write_down(
-        self, asking: Asking, route: RouteDecision | NoRoute, ending: Ending, status: int, code: str
-    ) -> None:
-        event = self._begin_event(asking, route, 0)
-        event.kind = EventKind.REFUSAL
-        end_event(event, ending, status, code)
-        stamp(event, asking.call.started_s)
-        event.gateway_ms = round(event.total_ms - event.waited_ms, 3)
-        await self._desk.ledger.record(event.to_outbox())
+def _refused(refusal: Refusal, charges: Iterable[Charge]) -> ApiError:
+    """The error for a refusal: a budget without room, or the gate of a run killed just now."""
+    for charge in charges:
+        if charge.account == refusal.account:
+            if charge.unit is Unit.GATE:
+                return run_killed(shut(charge))
+            return budget_exceeded(refusal, charge.budget)
+    return budget_exceeded(refusal)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from budgets.actions import Action, Threshold
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
@@ -20,7 +21,10 @@ from gateway.webhook import Receiver, Webhook
 from tests.unit.gateway.desks import run
 
 NOON_MS = 1_793_534_400_000
-DAY = Budget(ScopeKind.KEY, "*", Window.DAY, 1_000, "UTC", (500, 1_000))
+HALF, ALL = Threshold(500, Action.ALERT), Threshold(1_000, Action.ALERT)
+DAY = Budget(
+    ScopeKind.KEY, "*", Window.DAY, 1_000, "UTC", (HALF, Threshold(700, Action.DEGRADE), ALL)
+)
 
 
 @dataclass
@@ -130,7 +134,7 @@ def test_each_crossing_is_told_once_in_a_window_and_across_restarts(
 
 def test_a_rolling_budget_alerts_again_after_it_has_been_below(tmp_path: Path) -> None:
     async def story() -> None:
-        budget = Budget(ScopeKind.KEY, "*", RollingWindow(86_400), 1_000, "UTC", (500,))
+        budget = Budget(ScopeKind.KEY, "*", RollingWindow(86_400), 1_000, "UTC", (HALF,))
         books, clock = Books(), Clock()
         async with receiving() as post:
             watch, store = watching(tmp_path, books, clock, post.url, budget)
@@ -194,6 +198,16 @@ def test_without_a_webhook_the_log_alone_tells(tmp_path: Path) -> None:
         await look_and_deliver(watch)
         assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
         assert store.due(10**15, 10) == []
+        store.close()
+
+    run(story())
+
+
+def test_only_the_shares_with_an_alert_are_told_of(tmp_path: Path) -> None:
+    async def story() -> None:
+        watch, store = watching(tmp_path, Books({"a": 800}), Clock(), None)
+        await look_and_deliver(watch)
+        assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
         store.close()
 
     run(story())
