@@ -4,7 +4,7 @@ open_gateway(settings)           everything of one gateway, opened and closed in
 build_app(gateway)               its ASGI application
 serve(settings)                  the same behind a web server, until a signal
 offline_audit, offline_request,  the books without a gateway, for commands while it is down
-offline_budgets
+offline_budgets, offline_advice
 rebuild_ledger(settings)         put back what a Redis ledger forgot, while the gateway is down
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from budgets.stores.in_sqlite import SqliteLedger
 from gateway.auth import load_secret
+from gateway.budget_advice import AdviceQuestion, advice_report
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
 from gateway.budget_report import budget_rows
@@ -74,6 +75,11 @@ class Gateway:
     async def audit(self) -> dict[str, Any]:
         """The proof that ledger, outbox and warehouse tell the same."""
         return (await asyncio.to_thread(self._audit)).to_dict()
+
+    async def advise(self, question: AdviceQuestion) -> dict[str, Any]:
+        """How large a run's budget has to be; raise LedgerError where the books cannot be read."""
+        open_runs = await asyncio.to_thread(LedgerChoice(self.settings, self.data).open_runs)
+        return await advice_report(question, open_runs, self.run_query, now_ms())
 
     def _audit(self) -> AuditReport:
         with self.collector.paused(), LedgerChoice(self.settings, self.data).books() as books:
@@ -188,6 +194,7 @@ def build_app(gateway: Gateway) -> DataPlane:
         run_query=gateway.run_query,
         find_request=gateway.find_request,
         audit=gateway.audit,
+        advise=gateway.advise,
         budgets=gateway.budgets,
         status=gateway.status,
         now_ms=now_ms,
@@ -296,3 +303,10 @@ def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]
             if found
             else None
         )
+
+
+def offline_advice(settings: Settings, question: AdviceQuestion) -> dict[str, Any]:
+    """The advice on budgets while no gateway runs; what is still in the outbox is not counted."""
+    with _offline(settings) as (data, warehouse):
+        open_runs = LedgerChoice(settings, data).open_runs()
+        return asyncio.run(advice_report(question, open_runs, query_of(warehouse), now_ms()))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.auth import Role
+from gateway.budget_advice import AdviceQuestion
 from gateway.budget_board import BudgetBoard
 from gateway.key_registry import KeyRegistry
 
@@ -23,6 +24,7 @@ class ControlServices:
     run_query: Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
     find_request: Callable[[str], Awaitable[JsonObject | None]]
     audit: Callable[[], Awaitable[JsonObject]]
+    advise: Callable[[AdviceQuestion], Awaitable[JsonObject]]
     budgets: BudgetBoard
     status: Callable[[], dict[str, Any]]
     now_ms: Callable[[], int]

@@ -1,14 +1,14 @@
 """The configured ledger: the only file that picks a store."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from budgets.ledger import LedgerError
+from budgets.ledger import Account, LedgerError
 from budgets.port import EventShaper, LedgerBooks, OutboxRow
-from budgets.stores.account_names import accounts_in
+from budgets.stores.account_names import accounts_in, open_runs_in
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.budget_board import Seeding
@@ -83,15 +83,23 @@ class LedgerChoice:
     def accounts(self) -> Iterator[Accounts]:
         """The accounts as they stand, by kind and window."""
         if self._in_redis:
-            from budgets.stores import redis_books
-
-            timeout_s = self._settings.ledger.timeout_ms / 1000
-            org = self._settings.server.org
-            accounts = redis_books.read_accounts(self._redis_url, org, timeout_s)
-            yield partial(accounts_in, accounts.items())
+            yield partial(accounts_in, self._redis_accounts().items())
             return
         with open_books(self._data.ledger) as books:
             yield books.accounts
+
+    def open_runs(self) -> Collection[str]:
+        """The runs (`TEAM/NAME`) with a request under way; in Redis, those that have a budget."""
+        if self._in_redis:
+            return open_runs_in(self._redis_accounts().items())
+        with open_books(self._data.ledger) as books:
+            return books.open_runs()
+
+    def _redis_accounts(self) -> Mapping[str, Account]:
+        from budgets.stores import redis_books
+
+        timeout_s = self._settings.ledger.timeout_ms / 1000
+        return redis_books.read_accounts(self._redis_url, self._settings.server.org, timeout_s)
 
     def seeding(self, ledger: "SqliteLedger | RedisLedger") -> Seeding | None:
         """What opens the accounts of a new budget; None where the books cannot tell."""

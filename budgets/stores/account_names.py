@@ -1,6 +1,6 @@
-"""Accounts found again by their names: those of one kind of scope in one window."""
+"""Accounts found again by their names: those of one kind of scope in one window, or of runs."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 
 from budgets.ledger import NOTHING, Account, joined
 from budgets.scopes import AnyWindow, ScopeKind
@@ -23,3 +23,13 @@ def accounts_in(
             scope_id = party.removeprefix(prefix)
             found[scope_id] = joined(found.get(scope_id, NOTHING), account)
     return found
+
+
+def open_runs_in(accounts: Iterable[tuple[str, Account]]) -> Set[str]:
+    """The runs (`TEAM/NAME`) that have money held, as far as they have accounts."""
+    prefix = f"{ScopeKind.RUN.value}:"
+    return {
+        name.rsplit("|", 2)[0].removeprefix(prefix)
+        for name, account in accounts
+        if name.startswith(prefix) and account.held_nano
+    }

@@ -69,6 +69,12 @@ class SqliteBooks:
             scopes = Scopes(*json.loads(parties))
             yield PartySpend(scopes, tuple(json.loads(accounts)), start_s, posted_nano)
 
+    def open_runs(self) -> Collection[str]:
+        """The runs (`TEAM/NAME`) with a request under way; a run of one request has no name."""
+        rows = self._connection.execute("SELECT DISTINCT parties FROM hold WHERE parties NOT NULL")
+        runs = {Scopes(*json.loads(parties)).run for (parties,) in rows}
+        return runs - {""}
+
     def outbox(self) -> Iterable[OutboxRow]:
         rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")
         return [OutboxRow(*row) for row in rows]
