@@ -20,10 +20,19 @@ from budgets.stores.in_sqlite import SqliteLedger
 from gateway.auth import load_secret
 from gateway.budget_advice import AdviceQuestion, advice_report
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
+from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry, in_effect
 from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
-from gateway.composition import Trimmer, query_of, sweep, timeouts_of, watch_budgets
+from gateway.composition import (
+    Trimmer,
+    query_of,
+    sweep,
+    timeouts_of,
+    watch_budgets,
+    watched_outbox,
+)
+from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
@@ -32,11 +41,14 @@ from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.ledger_choice import LedgerChoice, clock_of, collectable
+from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
 from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
+from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
@@ -63,6 +75,10 @@ class Gateway:
     providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
+    tally: Tally
+    watch: LedgerWatch
+    health: HealthBoard
+    condition: Condition
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -85,23 +101,6 @@ class Gateway:
         with self.collector.paused(), LedgerChoice(self.settings, self.data).books() as books:
             return audit(books, self.warehouse)
 
-    def status(self) -> dict[str, Any]:
-        """The gateway's own condition: providers and collector."""
-        state = self.collector.state
-        return {
-            "providers": {
-                name: "ready" if provider.ready else "starting"
-                for name, provider in self.providers.items()
-            },
-            "collector": {
-                "running": state.running,
-                "waiting_rows": state.waiting_rows,
-                "behind_ms": state.behind_ms,
-                "last_batch_ms": state.last_batch_ms,
-                "last_error": state.last_error,
-            },
-        }
-
 
 @asynccontextmanager
 async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
@@ -117,8 +116,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
         )
         stack.callback(registry.close)
-        choice = LedgerChoice(settings, data)
-        ledger = await choice.open(stack)
+        choice, tally = LedgerChoice(settings, data), Tally()
+        ledger = await choice.open(stack, tally)
+        watch = LedgerWatch(ledger, tally)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -127,10 +127,10 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.callback(warehouse.close)
         run_query = query_of(warehouse)
         budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
-        trimmer = Trimmer(ledger)
+        trimmer = Trimmer(ledger, watch)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
-            partial(collectable, ledger),
+            watched_outbox(partial(collectable, ledger), watch),
             warehouse,
             trimmer.trim,
             batch_rows=settings.telemetry.batch_rows,
@@ -140,19 +140,52 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(
             asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
         )
-        providers = {
-            name: build_provider(name, section, data.path, settings.env)
-            for name, section in settings.providers.items()
-        }
-        for provider in providers.values():
-            await provider.start()
-            stack.push_async_callback(provider.stop)
-        watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
-        sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
+        providers = await _started_providers(settings, data, stack)
+        alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), watch, stack)
+        sweeper = asyncio.get_running_loop().create_task(sweep(ledger, tally, watch))
         stack.callback(sweeper.cancel)
-        yield Gateway(
-            settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
+        health = HealthBoard()
+        condition = Condition(
+            org=settings.server.org,
+            store=settings.ledger.store,
+            choice=choice,
+            watch=watch,
+            tally=tally,
+            collector=collector,
+            providers=providers,
+            health=health,
+            catalog=settings.catalog,
+            alerts=alerts,
+            gauges=BudgetGauges(settings.budgets, choice.largest, clock_of(ledger)),
         )
+        yield Gateway(
+            settings,
+            data,
+            registry,
+            ledger,
+            warehouse,
+            collector,
+            providers,
+            run_query,
+            budgets,
+            tally,
+            watch,
+            health,
+            condition,
+        )
+
+
+async def _started_providers(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> dict[str, Provider]:
+    providers = {
+        name: build_provider(name, section, data.path, settings.env)
+        for name, section in settings.providers.items()
+    }
+    for provider in providers.values():
+        await provider.start()
+        stack.push_async_callback(provider.stop)
+    return providers
 
 
 async def _budget_board(
@@ -196,20 +229,23 @@ def build_app(gateway: Gateway) -> DataPlane:
         audit=gateway.audit,
         advise=gateway.advise,
         budgets=gateway.budgets,
-        status=gateway.status,
+        status=gateway.condition.status,
+        freshness=gateway.condition.freshness,
         now_ms=now_ms,
     )
-
-    def readiness() -> tuple[bool, Mapping[str, object]]:
-        status = gateway.status()
-        return gateway.collector.state.running, status
-
+    lifecycle = Lifecycle(_desk(gateway))
+    metrics = MetricsRoute(
+        settings.server.metrics,
+        gateway.registry.authenticate,
+        lambda: gateway.condition.read(lambda: lifecycle.under_way),
+    )
     return DataPlane(
-        chat_completions=Lifecycle(_desk(gateway)).chat_completions,
+        chat_completions=lifecycle.chat_completions,
         control_plane=ControlPlane(services),
         authenticate=gateway.registry.authenticate,
         catalog=catalog,
-        readiness=readiness,
+        readiness=gateway.condition.readiness,
+        metrics=None if settings.server.metrics == "off" else metrics,
     )
 
 
@@ -224,7 +260,7 @@ def _desk(gateway: Gateway) -> Desk:
         prices=settings.prices,
         catalog=catalog,
         policies=settings.policies,
-        health=HealthBoard(),
+        health=gateway.health,
         providers=gateway.providers,
         timeouts={
             name: timeouts_of(section, settings.server)
@@ -243,6 +279,8 @@ def _desk(gateway: Gateway) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
         ),
+        tally=gateway.tally,
+        watch=gateway.watch,
         now_ms=clock_of(gateway.ledger),
     )
 

@@ -11,7 +11,7 @@ file serves machines with and without accounts.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
@@ -70,6 +70,7 @@ class ServerSection(Section):
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
+    metrics: Literal["key", "open", "off"] = "key"
 
 
 class AlertsSection(Section):

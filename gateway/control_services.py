@@ -26,18 +26,11 @@ class ControlServices:
     audit: Callable[[], Awaitable[JsonObject]]
     advise: Callable[[AdviceQuestion], Awaitable[JsonObject]]
     budgets: BudgetBoard
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], Awaitable[JsonObject]]
+    freshness: Callable[[], JsonObject]
     now_ms: Callable[[], int]
 
     def is_admin(self, key: str) -> bool:
         """Whether a text is an admin key; compared in constant time."""
         principal = self.registry.find(key.encode())
         return principal is not None and principal.role is Role.ADMIN
-
-    def freshness(self) -> JsonObject:
-        """How far DuckDB is behind the ledger."""
-        collector = self.status()["collector"]
-        return {
-            "lag_rows": collector["waiting_rows"],
-            "last_batch_ms": collector["last_batch_ms"],
-        }

@@ -12,9 +12,11 @@ from gateway.auth import Principal
 from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
+from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.response import RawHeaders
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.wire import ChatRequest
 from routing.catalog import Catalog, ModelCard
@@ -52,6 +54,8 @@ class Desk:
     tier_of: Mapping[str, str]
     tokenizer: Tokenizer
     limits: Limits
+    tally: Tally
+    watch: LedgerWatch
     now_ms: Callable[[], int] = now_ms
 
 

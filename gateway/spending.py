@@ -27,6 +27,7 @@ from gateway.response import (
     start_stream,
     unless_gone,
 )
+from gateway.tally import LedgerOutcome
 from gateway.wire import upstream_body
 from routing.catalog import ModelCard
 from routing.health import counts_as_failure
@@ -203,11 +204,14 @@ class Spender:
             raise
 
     async def _post(self, spending: Spending, price: Cost | None, record: OutboxEvent) -> None:
+        ledger = self._desk.ledger
         if price is None:
-            await self._desk.ledger.release(spending.hold, record)
+            settlement = await ledger.release(spending.hold, record)
         else:
-            await self._desk.ledger.settle(spending.hold, price.total_nano, record)
-        spending.settled = True
+            settlement = await ledger.settle(spending.hold, price.total_nano, record)
+        if not spending.settled:
+            spending.settled = True
+            self._desk.tally.settled(spending.event, settlement)
 
     async def _settle_unknown(self, spending: Spending) -> None:
         """Something broke between hold and settlement: never free, never held for ever."""
@@ -248,6 +252,13 @@ class Spender:
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
             (b"x-weir-run", spending.call.identity.run.encode()),
         ]
+
+
+def outcome_of(spending: Spending) -> LedgerOutcome:
+    """What became of a request whose ledger failed in stages 6 to 9."""
+    if spending.hold.state is HoldState.HELD:
+        return LedgerOutcome.DENIED
+    return LedgerOutcome.ASSUMED if spending.settled else LedgerOutcome.LEFT_TO_LEASE
 
 
 def _request_id_of(headers: RawHeaders) -> str:

@@ -1,6 +1,7 @@
-"""Accounts found again by their names: those of one kind of scope in one window, or of runs."""
+"""Accounts found again by their names: those of one kind of scope in one window, and of runs."""
 
 from collections.abc import Collection, Iterable, Mapping, Set
+from heapq import nsmallest
 
 from budgets.ledger import NOTHING, Account, joined
 from budgets.scopes import AnyWindow, ScopeKind
@@ -33,3 +34,14 @@ def open_runs_in(accounts: Iterable[tuple[str, Account]]) -> Set[str]:
         for name, account in accounts
         if name.startswith(prefix) and account.held_nano
     }
+
+
+def largest_of(
+    accounts: Mapping[str, Account], without: Collection[str], limit: int
+) -> tuple[int, Mapping[str, Account]]:
+    """How many scopes there are but for some, and those that use most, the largest first."""
+    others = [
+        (scope_id, account) for scope_id, account in accounts.items() if scope_id not in without
+    ]
+    top = nsmallest(limit, others, key=lambda one: (-one[1].committed_nano, one[0]))
+    return len(others), dict(top)

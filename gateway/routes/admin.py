@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gateway.auth import Principal, Role
 from gateway.budget_advice import AdviceQuestion
-from gateway.errors import ApiError, bad_request, unauthorized
+from gateway.errors import ApiError, admin_key_required, bad_request, unauthorized
 from gateway.key_registry import KeyRecord, KeyRegistry, KeyRegistryError, NewKey
 from gateway.routes.admin_budgets import BudgetAdmin, add_advice_route, add_budget_routes
 
@@ -38,7 +38,7 @@ class AdminServices:
     audit: Callable[[], Awaitable[JsonObject]]
     advise: Callable[[AdviceQuestion], Awaitable[JsonObject]]
     budgets: BudgetAdmin
-    status: Callable[[], JsonObject]
+    status: Callable[[], Awaitable[JsonObject]]
     now_ms: Callable[[], int]
 
 
@@ -94,14 +94,7 @@ def admin_router(services: AdminServices) -> APIRouter:
         if principal is None:
             raise unauthorized()
         if principal.role is not Role.ADMIN:
-            raise ApiError(
-                403,
-                "admin_key_required",
-                "This key does not open the admin API; `weir keys create --role admin` makes one "
-                "that does.",
-                kind="permission_error",
-                retry=False,
-            )
+            raise admin_key_required()
         return principal
 
     router = APIRouter(
@@ -134,9 +127,9 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
     async def read_audit() -> Response:
         return _json(await services.audit())
 
-    @router.get("/status", summary="The gateway's condition: providers, collector, version")
+    @router.get("/status", summary="The gateway's condition: ledger, providers, collector")
     async def read_status() -> Response:
-        return _json(services.status())
+        return _json(await services.status())
 
 
 def _add_key_routes(router: APIRouter, services: AdminServices) -> None:

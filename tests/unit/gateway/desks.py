@@ -23,11 +23,13 @@ from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
+from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamReply
 from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
 from gateway.response import Message, RawHeaders
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from routing.catalog import Capability, Catalog, ModelCard, Tier
 from routing.policies import Policy
@@ -118,9 +120,11 @@ def make_desk(
         Budget(kind, "*", Window.TOTAL, nano_from_usd(limit_usd))
         for kind, limit_usd in (budgets or {}).items()
     ]
+    ledger = ledger or new_ledger()
+    tally = Tally()
     return Desk(
         authenticate=lambda headers: principal if _carries_key(headers) else None,
-        ledger=ledger or new_ledger(),
+        ledger=ledger,
         budgets=BudgetBook(book),
         prices=PriceCard([make_price(card.name, pico, version="v1") for card in cards]),
         catalog=catalog,
@@ -133,6 +137,8 @@ def make_desk(
         tier_of={card.name: "small" for card in cards},
         tokenizer=Tokenizer(),
         limits=limits,
+        tally=tally,
+        watch=LedgerWatch(ledger, tally),
     )
 
 

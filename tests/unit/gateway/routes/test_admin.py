@@ -42,6 +42,10 @@ async def find_request(request_id: str) -> dict[str, Any] | None:
     return {"request_id": request_id, "cost_nano": 7} if request_id == "req_1" else None
 
 
+async def status() -> dict[str, Any]:
+    return {"version": "1"}
+
+
 async def audit() -> dict[str, Any]:
     return {"clean": True}
 
@@ -85,7 +89,7 @@ def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server])
         audit=audit,
         advise=advise,
         budgets=Budgets(),
-        status=lambda: {"version": "1"},
+        status=status,
         now_ms=lambda: 1_234,
     )
     application = FastAPI()
