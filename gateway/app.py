@@ -118,7 +118,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.callback(registry.close)
         choice, tally = LedgerChoice(settings, data), Tally()
         ledger = await choice.open(stack, tally)
-        watch = LedgerWatch(ledger, tally)
+        watch = LedgerWatch(ledger, tally, choice.owed_endings)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,

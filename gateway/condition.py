@@ -49,11 +49,10 @@ class Condition:
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be admitted and recorded, and why not; holds no secret."""
         look = await self.watch.state()
-        owed = await self._owed()
         state = self.collector.state
         ready = look.state is LedgerState.OK and state.running
         return ready, {
-            "ledger": self._ledger(look, owed),
+            "ledger": self._ledger(look),
             "collector": {
                 "running": state.running,
                 "failing": state.failures_in_a_row > 0,
@@ -63,12 +62,12 @@ class Condition:
             "providers": {name: self._provider(name) for name in self.providers},
         }
 
-    def _ledger(self, look: Look, owed: tuple[int, int] | None) -> dict[str, Any]:
+    def _ledger(self, look: Look) -> dict[str, Any]:
         told: dict[str, Any] = {"store": self.store, "state": look.state.value}
         if look.state in REMEDIES:
             told["remedy"] = REMEDIES[look.state]
-        if owed is not None:
-            told["pending_endings"], told["rejected_endings"] = owed
+        if look.owed is not None:
+            told["pending_endings"], told["rejected_endings"] = look.owed
         return told
 
     def _provider(self, name: str) -> str:
@@ -80,12 +79,6 @@ class Condition:
         if own and all(health.why_down(name, model, at_ms) is not None for model in own):
             return "resting"
         return "ready"
-
-    async def _owed(self) -> tuple[int, int] | None:
-        try:
-            return await asyncio.to_thread(self.choice.owed_endings)
-        except LedgerError:
-            return None
 
     async def status(self) -> dict[str, Any]:
         """The same with the messages of errors, for administrators."""
@@ -125,7 +118,7 @@ class Condition:
             state=look.state,
             total=None if found is None else found.get(total, NOTHING),
             open_holds=holds,
-            owed=await self._owed(),
+            owed=look.owed,
             standings=standings,
             alerts=self._alerts(),
             collector=self.collector.state,

@@ -5,9 +5,10 @@ states cannot be seen by reading (a full server, a disk that takes no writes): t
 requests that met them, until one succeeds or ten seconds have passed.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from budgets.ledger import Account, LedgerError
@@ -38,7 +39,13 @@ REMEDIES: Mapping[LedgerState, str] = {
     LedgerState.FULL: "Redis has no memory left; raise its maxmemory",
     LedgerState.FAILED: "the log of the gateway tells what happened",
 }
+Owed = Callable[[], tuple[int, int]]
 UNSEEN = (LedgerState.FULL, LedgerState.FAILED)
+
+
+def no_debts() -> tuple[int, int]:
+    """What a ledger owes that is told of everything at once: nothing."""
+    return 0, 0
 
 
 def cause_of(error: LedgerError) -> LedgerState:
@@ -48,21 +55,32 @@ def cause_of(error: LedgerError) -> LedgerState:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The ledger as it was found: its state, the accounts that were asked for, and the error."""
+    """The ledger as it was found: its state, the accounts that were asked for, and the error.
+
+    `owed` are the endings that Redis is still to be told of, and those it contradicts; None where
+    that cannot be read.
+    """
 
     state: LedgerState
     accounts: Mapping[str, Account]
     error: str = ""
+    owed: tuple[int, int] | None = None
 
 
 class LedgerWatch:
     """Looks at the ledger and counts its errors; use it from the event loop."""
 
     def __init__(
-        self, ledger: LedgerStore, tally: Tally, clock: Callable[[], float] = time.monotonic
+        self,
+        ledger: LedgerStore,
+        tally: Tally,
+        owed: Owed = no_debts,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`owed` is called from another thread; it may raise LedgerError."""
         self._ledger = ledger
         self._tally = tally
+        self._owed = owed
         self._clock = clock
         self._last = Look(LedgerState.OK, {})
         self._asked_s: float | None = None
@@ -85,10 +103,14 @@ class LedgerWatch:
         """How the ledger is now, with what is in some accounts; never raises LedgerError."""
         self._asked_s = self._clock()
         try:
+            owed = await asyncio.to_thread(self._owed)
+        except LedgerError:
+            owed = None
+        try:
             found = await self._ledger.survey(accounts)
-            self._last = Look(LedgerState.OK, found)
+            self._last = Look(LedgerState.OK, found, "", owed)
         except LedgerError as error:
-            self._last = Look(cause_of(error), {}, str(error))
+            self._last = Look(cause_of(error), {}, str(error), owed)
         return self._told(self._last)
 
     def _told(self, look: Look) -> Look:
@@ -99,4 +121,4 @@ class LedgerWatch:
         if settlements != self._tally.settlements or self._clock() - since_s > SUSPECT_S:
             self._suspect = None
             return look
-        return Look(cause, look.accounts, error)
+        return replace(look, state=cause, error=error)

@@ -42,7 +42,7 @@ class Clock:
 
 def watching() -> tuple[LedgerWatch, Ledger, Tally, Clock]:
     ledger, tally, clock = Ledger(SHAPER), Tally(), Clock()
-    return LedgerWatch(ledger, tally, clock), ledger, tally, clock
+    return LedgerWatch(ledger, tally, clock=clock), ledger, tally, clock
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,18 @@ def test_what_reading_cannot_see_is_told_by_requests_until_one_succeeds_or_time_
         (LedgerOutcome.DENIED, "full"): 1,
         (LedgerOutcome.LEFT_TO_LEASE, "failed"): 1,
     }
+
+
+def test_what_is_owed_is_told_with_the_state_and_left_out_where_it_cannot_be_read() -> None:
+    debts: list[tuple[int, int]] = [(3, 1)]
+
+    def owed() -> tuple[int, int]:
+        if not debts:
+            raise LedgerError("no such directory")
+        return debts.pop()
+
+    watch = LedgerWatch(Ledger(SHAPER), Tally(), owed)
+    assert run(watch.look([])).owed == (3, 1)
+    assert run(watch.state()).owed == (3, 1)
+    assert run(watch.look([])).owed is None
+    assert run(LedgerWatch(Ledger(SHAPER), Tally()).state()).owed == (0, 0)
