@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 GATEWAY_FILE = "gateway.json"
@@ -69,6 +69,7 @@ def ask(
     *path: str,
     method: str = "GET",
     body: Mapping[str, Any] | None = None,
+    query: Mapping[str, str] | None = None,
     timeout_s: float = 120.0,
 ) -> Mapping[str, Any] | None:
     """Ask `/admin/PATH`; None for 404, AdminClientError for everything else that fails.
@@ -78,6 +79,8 @@ def ask(
     url = "/".join(
         (gateway.base_url.rstrip("/"), "admin", *(quote(part, safe="") for part in path))
     )
+    if query:
+        url = f"{url}?{urlencode(query)}"
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {admin_key}", "Content-Type": "application/json"}
     request = Request(url, data, headers, method=method)

@@ -5,11 +5,12 @@ gateway starts.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 STANDING = -1
+STATES = ("logged", "pending", "delivered", "given_up")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS alert(
     alert_id INTEGER PRIMARY KEY,
@@ -122,6 +123,11 @@ class AlertStore:
             "UPDATE alert SET attempts = attempts + 1, next_ms = ?, state = ? WHERE alert_id = ?",
             (next_ms or 0, "given_up" if next_ms is None else "pending", alert_id),
         )
+
+    def counts(self) -> Mapping[str, int]:
+        """How many alerts there ever were, by what became of them."""
+        rows = self._connection.execute("SELECT state, COUNT(*) FROM alert GROUP BY state")
+        return dict.fromkeys(STATES, 0) | dict(rows.fetchall())
 
     def close(self) -> None:
         """Let go of the file."""

@@ -21,6 +21,8 @@ from budgets.thresholds import news, reached
 from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
 from gateway.budget_board import OpenAccounts
 from gateway.budget_report import budget_rows
+from gateway.ledger_watch import LedgerWatch
+from gateway.tally import LedgerOutcome
 from gateway.webhook import Webhook
 
 LOG = logging.getLogger("weir.alerts")
@@ -62,12 +64,14 @@ class AlertWatch:
         store: AlertStore,
         webhook: Webhook | None,
         now_ms: Callable[[], int],
+        ledger_watch: LedgerWatch,
     ) -> None:
         self._book = book
         self._accounts = accounts
         self._store = store
         self._webhook = webhook
         self._now_ms = now_ms
+        self._ledger_watch = ledger_watch
 
     async def run(self) -> None:
         """Look and deliver, again and again; a failure is logged and the next look tries again."""
@@ -77,6 +81,8 @@ class AlertWatch:
                 await self.deliver()
             except (LedgerError, OSError, sqlite3.Error) as error:
                 LOG.error("budgets could not be watched: %s", error)
+                if isinstance(error, LedgerError):
+                    self._ledger_watch.failed(LedgerOutcome.RETRIED, error)
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:

@@ -4,7 +4,7 @@ open_gateway(settings)           everything of one gateway, opened and closed in
 build_app(gateway)               its ASGI application
 serve(settings)                  the same behind a web server, until a signal
 offline_audit, offline_request,  the books without a gateway, for commands while it is down
-offline_budgets
+offline_budgets, offline_advice
 rebuild_ledger(settings)         put back what a Redis ledger forgot, while the gateway is down
 """
 
@@ -18,11 +18,21 @@ from typing import TYPE_CHECKING, Any
 
 from budgets.stores.in_sqlite import SqliteLedger
 from gateway.auth import load_secret
+from gateway.budget_advice import AdviceQuestion, advice_report
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
+from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry, in_effect
 from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
-from gateway.composition import Trimmer, query_of, sweep, timeouts_of, watch_budgets
+from gateway.composition import (
+    Trimmer,
+    query_of,
+    sweep,
+    timeouts_of,
+    watch_budgets,
+    watched_outbox,
+)
+from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
@@ -31,11 +41,14 @@ from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.ledger_choice import LedgerChoice, clock_of, collectable
+from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
 from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
+from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer, vocabularies
 from gateway.waiting import Line
 from telemetry.audit import AuditReport, audit
@@ -63,6 +76,10 @@ class Gateway:
     providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
+    tally: Tally
+    watch: LedgerWatch
+    health: HealthBoard
+    condition: Condition
     line: Line
 
     def drain(self) -> None:
@@ -81,27 +98,14 @@ class Gateway:
         """The proof that ledger, outbox and warehouse tell the same."""
         return (await asyncio.to_thread(self._audit)).to_dict()
 
+    async def advise(self, question: AdviceQuestion) -> dict[str, Any]:
+        """How large a run's budget has to be; raise LedgerError where the books cannot be read."""
+        open_runs = await asyncio.to_thread(LedgerChoice(self.settings, self.data).open_runs)
+        return await advice_report(question, open_runs, self.run_query, now_ms())
+
     def _audit(self) -> AuditReport:
         with self.collector.paused(), LedgerChoice(self.settings, self.data).books() as books:
             return audit(books, self.warehouse)
-
-    def status(self) -> dict[str, Any]:
-        """The gateway's own condition: providers and collector."""
-        state = self.collector.state
-        return {
-            "providers": {
-                name: "ready" if provider.ready else "starting"
-                for name, provider in self.providers.items()
-            },
-            "waiting_for_budget": self.line.waiting,
-            "collector": {
-                "running": state.running,
-                "waiting_rows": state.waiting_rows,
-                "behind_ms": state.behind_ms,
-                "last_batch_ms": state.last_batch_ms,
-                "last_error": state.last_error,
-            },
-        }
 
 
 @asynccontextmanager
@@ -118,8 +122,9 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
         )
         stack.callback(registry.close)
-        choice = LedgerChoice(settings, data)
-        ledger = await choice.open(stack)
+        choice, tally = LedgerChoice(settings, data), Tally()
+        ledger = await choice.open(stack, tally)
+        watch = LedgerWatch(ledger, tally, choice.owed_endings)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -128,10 +133,10 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.callback(warehouse.close)
         run_query = query_of(warehouse)
         budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
-        trimmer = Trimmer(ledger)
+        trimmer = Trimmer(ledger, watch)
         stack.push_async_callback(trimmer.finish)
         collector = Collector(
-            partial(collectable, ledger),
+            watched_outbox(partial(collectable, ledger), watch),
             warehouse,
             trimmer.trim,
             batch_rows=settings.telemetry.batch_rows,
@@ -141,17 +146,26 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(
             asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
         )
-        providers = {
-            name: build_provider(name, section, data.path, settings.env)
-            for name, section in settings.providers.items()
-        }
-        for provider in providers.values():
-            await provider.start()
-            stack.push_async_callback(provider.stop)
-        watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
-        sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
+        providers = await _started_providers(settings, data, stack)
+        alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), watch, stack)
+        sweeper = asyncio.get_running_loop().create_task(sweep(ledger, tally, watch))
         stack.callback(sweeper.cancel)
         line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
+        health = HealthBoard()
+        condition = Condition(
+            org=settings.server.org,
+            store=settings.ledger.store,
+            choice=choice,
+            watch=watch,
+            tally=tally,
+            collector=collector,
+            providers=providers,
+            health=health,
+            catalog=settings.catalog,
+            alerts=alerts,
+            line=line,
+            gauges=BudgetGauges(settings.budgets, choice.largest, clock_of(ledger)),
+        )
         yield Gateway(
             settings,
             data,
@@ -162,8 +176,25 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             providers,
             run_query,
             budgets,
+            tally,
+            watch,
+            health,
+            condition,
             line,
         )
+
+
+async def _started_providers(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> dict[str, Provider]:
+    providers = {
+        name: build_provider(name, section, data.path, settings.env)
+        for name, section in settings.providers.items()
+    }
+    for provider in providers.values():
+        await provider.start()
+        stack.push_async_callback(provider.stop)
+    return providers
 
 
 async def _budget_board(
@@ -205,21 +236,25 @@ def build_app(gateway: Gateway) -> DataPlane:
         run_query=gateway.run_query,
         find_request=gateway.find_request,
         audit=gateway.audit,
+        advise=gateway.advise,
         budgets=gateway.budgets,
-        status=gateway.status,
+        status=gateway.condition.status,
+        freshness=gateway.condition.freshness,
         now_ms=now_ms,
     )
-
-    def readiness() -> tuple[bool, Mapping[str, object]]:
-        status = gateway.status()
-        return gateway.collector.state.running, status
-
+    lifecycle = Lifecycle(_desk(gateway))
+    metrics = MetricsRoute(
+        settings.server.metrics,
+        gateway.registry.authenticate,
+        lambda: gateway.condition.read(lambda: lifecycle.under_way),
+    )
     return DataPlane(
-        chat_completions=Lifecycle(_desk(gateway)).chat_completions,
+        chat_completions=lifecycle.chat_completions,
         control_plane=ControlPlane(services),
         authenticate=gateway.registry.authenticate,
         catalog=catalog,
-        readiness=readiness,
+        readiness=gateway.condition.readiness,
+        metrics=None if settings.server.metrics == "off" else metrics,
     )
 
 
@@ -234,7 +269,7 @@ def _desk(gateway: Gateway) -> Desk:
         prices=settings.prices,
         catalog=catalog,
         policies=settings.policies,
-        health=HealthBoard(),
+        health=gateway.health,
         providers=gateway.providers,
         timeouts={
             name: timeouts_of(section, settings.server)
@@ -259,6 +294,8 @@ def _desk(gateway: Gateway) -> Desk:
             {name for name, section in settings.providers.items() if section.kind == "openai_http"},
         ),
         line=gateway.line,
+        tally=gateway.tally,
+        watch=gateway.watch,
         now_ms=clock_of(gateway.ledger),
     )
 
@@ -319,3 +356,10 @@ def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]
             if found
             else None
         )
+
+
+def offline_advice(settings: Settings, question: AdviceQuestion) -> dict[str, Any]:
+    """The advice on budgets while no gateway runs; what is still in the outbox is not counted."""
+    with _offline(settings) as (data, warehouse):
+        open_runs = LedgerChoice(settings, data).open_runs()
+        return asyncio.run(advice_report(question, open_runs, query_of(warehouse), now_ms()))

@@ -1,4 +1,4 @@
-"""`weir budgets`: list, show, set and delete budgets, of a running gateway or of its files."""
+"""`weir budgets`: list, show, set, delete and advise, with a running gateway or its files."""
 # ruff: noqa: PLC0415
 
 import argparse
@@ -18,6 +18,7 @@ from gateway.cli_context import (
 )
 
 if TYPE_CHECKING:
+    from gateway.budget_advice import AdviceQuestion
     from gateway.budget_registry import BudgetRegistry
     from gateway.config import Settings
 
@@ -44,6 +45,12 @@ def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
     setting.add_argument("--alert-at", metavar="SHARES", help="such as 0.5,0.8,1")
     setting.add_argument("--at", metavar="ACTIONS", help="such as 0.9=degrade,1=refuse")
     setting.set_defaults(run=_set)
+    advice = verbs.add_parser("advice", parents=[files], help="the cap that stops few normal runs")
+    advice.add_argument("--workflow", metavar="TEAM/NAME", help="default: every workflow")
+    advice.add_argument("--days", metavar="N", help="how far back; default: 30")
+    advice.add_argument("--stop-share", metavar="SHARE", help="of normal runs; default: 0.02")
+    advice.add_argument("--json", action="store_true", help="the report as JSON")
+    advice.set_defaults(run=_advice)
     delete = verbs.add_parser("delete", parents=[files], help="delete a budget that was set")
     delete.add_argument("name", metavar="NAME")
     delete.set_defaults(run=_delete)
@@ -86,6 +93,36 @@ def _threshold(entry: str) -> dict[str, str]:
     """`0.9=degrade` as the configuration writes it."""
     share, equals, action = entry.partition("=")
     return {"share": share.strip(), "action": action.strip()} if equals else {"share": entry}
+
+
+def _advice(options: argparse.Namespace) -> int:
+    from gateway.budget_advice import AdviceFault, read_question
+    from gateway.cli_text import advice_text
+
+    asked = {
+        "workflow": options.workflow,
+        "days": options.days,
+        "stop_share": options.stop_share,
+    }
+    try:
+        question = read_question(**asked)
+    except AdviceFault as error:
+        raise CommandError(f"--{str(error).replace('_', '-', 1)}") from error
+    settings = settings_of(options)
+    query = {name: text for name, text in asked.items() if text is not None}
+    runs, report = ask_gateway(settings, "budgets", "advice", query=query)
+    if not runs:
+        report = _offline_advice(settings, question)
+    if report is None:
+        raise CommandError("the running gateway gives no advice; it is of another version")
+    print(json.dumps(report) if options.json else advice_text(report))
+    return DONE if report["workflows"] else NO
+
+
+def _offline_advice(settings: "Settings", question: "AdviceQuestion") -> Mapping[str, Any]:
+    from gateway.app import offline_advice
+
+    return with_books(lambda: offline_advice(settings, question))
 
 
 def _set(options: argparse.Namespace) -> int:

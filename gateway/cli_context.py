@@ -47,7 +47,11 @@ def now_ms() -> int:
 
 
 def ask_gateway(
-    settings: "Settings", *path: str, method: str = "GET", body: Mapping[str, Any] | None = None
+    settings: "Settings",
+    *path: str,
+    method: str = "GET",
+    body: Mapping[str, Any] | None = None,
+    query: Mapping[str, str] | None = None,
 ) -> tuple[bool, Mapping[str, Any] | None]:
     """Whether a gateway runs on these settings' data directory, and its answer."""
     from gateway.admin_client import AdminClientError, ask, running_gateway
@@ -58,7 +62,7 @@ def ask_gateway(
         if gateway is None:
             return False, None
         secret = load_secret(settings.data_dir, settings.env)
-        return True, ask(gateway, secret.admin_key, *path, method=method, body=body)
+        return True, ask(gateway, secret.admin_key, *path, method=method, body=body, query=query)
     except (AdminClientError, AuthError) as error:
         raise CommandError(str(error)) from error
 

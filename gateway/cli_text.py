@@ -247,6 +247,53 @@ def _forecast(burndown: Row) -> str:
     return _OUTLOOKS[burndown["outlook"]]
 
 
+def advice_text(report: Row) -> str:
+    """The advised cap of each workflow, or how many runs are missing, and what was left out."""
+    share, days = f"{report['stop_share'] * 100:g} %", report["days"]
+    if not report["workflows"]:
+        return f"no runs in the last {days} days"
+    cells = [
+        (
+            row["workflow"],
+            f"{row['runs']} ({row['single_requests']} single)",
+            _short_usd(row["median_nano"]),
+            _short_usd(row["quantile_nano"]),
+            _cap(row),
+            _would_have_stopped(row["stopped"]),
+            ", ".join(f"{n} {why.replace('_', ' ')}" for why, n in row["left_out"].items() if n),
+        )
+        for row in report["workflows"]
+    ]
+    rank = f"{(1 - report['stop_share']) * 100:g} % COST"
+    header = ("WORKFLOW", "RUNS", "MEDIAN", rank, "CAP", "WOULD HAVE STOPPED", "LEFT OUT")
+    return (
+        f"{table(header, cells)}\n\n"
+        f"A cap stops at most {share} of further runs, if they are like those of the last {days} "
+        f"days.\nIt takes {report['runs_needed']} runs. docs/cli.md says which runs count."
+    )
+
+
+def _cap(row: Row) -> str:
+    if row["missing_runs"] > 0:
+        return f"too few: {row['missing_runs']} more runs needed"
+    return _short_usd(row["cap_nano"])
+
+
+def _would_have_stopped(stopped: Row | None) -> str:
+    if stopped is None:
+        return "-"
+    low, high = stopped["low"] * 100, stopped["high"] * 100
+    return f"{stopped['runs']}: {stopped['share'] * 100:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def _short_usd(amount_nano: int | None) -> str:
+    """Dollars without the zeros at the end, but with cents."""
+    if amount_nano is None:
+        return "-"
+    whole, _, fraction = format_usd(amount_nano).partition(".")
+    return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
+
+
 def price_text(model: CardModel) -> str:
     """A card entry in dollars for a million tokens."""
     header = ("SERVICE TIER", "ABOVE INPUT TOKENS", "CLASS", "USD / 1M TOKENS")

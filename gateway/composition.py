@@ -2,35 +2,39 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 from budgets.ledger import LedgerError
-from budgets.port import LedgerStore
+from budgets.port import LedgerStore, OutboxRow
 from gateway.alert_store import AlertStore
 from gateway.alerts import AlertWatch
 from gateway.budget_board import OpenAccounts, Query
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
 from gateway.data_dir import DataDir
+from gateway.ledger_watch import LedgerWatch
 from gateway.providers.config import ProviderSection
 from gateway.providers.port import Timeouts
+from gateway.tally import LedgerOutcome, Tally
 from gateway.webhook import Receiver, Webhook
 from telemetry.queries import QueryBook
 from telemetry.warehouse import Warehouse
 
 LOG = logging.getLogger("weir.app")
 SWEEP_S = 5.0
+ReadOutbox = Callable[[int, int], Sequence[OutboxRow]]
 
 
 class Trimmer:
     """Trims the outbox on the event loop, where the ledger lives, for the collector's thread."""
 
-    def __init__(self, ledger: LedgerStore) -> None:
+    def __init__(self, ledger: LedgerStore, watch: LedgerWatch) -> None:
         self._ledger = ledger
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._last: Future[None] | None = None
 
@@ -43,11 +47,26 @@ class Trimmer:
             await self._ledger.trim_outbox(up_to_seq)
         except LedgerError as error:
             LOG.error("the outbox could not be trimmed: %s", error)
+            self._watch.failed(LedgerOutcome.RETRIED, error)
 
     async def finish(self) -> None:
         """Wait for the last trim."""
         if self._last is not None:
             await asyncio.wrap_future(self._last)
+
+
+def watched_outbox(read: ReadOutbox, watch: LedgerWatch) -> ReadOutbox:
+    """The same reading of the outbox, on whichever thread, with its errors counted."""
+    loop = asyncio.get_running_loop()
+
+    def read_and_count(seq: int, limit: int) -> Sequence[OutboxRow]:
+        try:
+            return read(seq, limit)
+        except LedgerError as error:
+            loop.call_soon_threadsafe(watch.failed, LedgerOutcome.RETRIED, error)
+            raise
+
+    return read_and_count
 
 
 def query_of(warehouse: Warehouse) -> Query:
@@ -60,7 +79,7 @@ def query_of(warehouse: Warehouse) -> Query:
     return run_query
 
 
-async def sweep(ledger: LedgerStore) -> None:
+async def sweep(ledger: LedgerStore, tally: Tally, watch: LedgerWatch) -> None:
     """End holds whose lease ran out, for as long as the gateway lives."""
     while True:
         await asyncio.sleep(SWEEP_S)
@@ -68,7 +87,9 @@ async def sweep(ledger: LedgerStore) -> None:
             ended = await ledger.expire(now_ms())
         except LedgerError as error:
             LOG.error("expired holds could not be ended: %s", error)
+            watch.failed(LedgerOutcome.RETRIED, error)
             continue
+        tally.ended_leases(ended)
         if ended:
             LOG.warning("ended %d holds whose lease ran out", len(ended))
 
@@ -78,8 +99,9 @@ def watch_budgets(
     data: DataDir,
     accounts: OpenAccounts,
     clock: Callable[[], int],
+    ledger_watch: LedgerWatch,
     stack: AsyncExitStack,
-) -> None:
+) -> AlertStore:
     """Tell when budgets reach their thresholds, for as long as the gateway lives."""
     alerts = settings.alerts
     webhook = None
@@ -89,7 +111,7 @@ def watch_budgets(
         stack.push_async_callback(webhook.close)
     store = AlertStore(data.keys)
     stack.callback(store.close)
-    watch = AlertWatch(settings.budgets, accounts, store, webhook, clock)
+    watch = AlertWatch(settings.budgets, accounts, store, webhook, clock, ledger_watch)
     task = asyncio.get_running_loop().create_task(watch.run())
 
     async def stop() -> None:
@@ -97,6 +119,7 @@ def watch_budgets(
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(stop)
+    return store
 
 
 def timeouts_of(section: ProviderSection, server: ServerSection) -> Timeouts:

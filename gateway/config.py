@@ -11,7 +11,7 @@ file serves machines with and without accounts.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
@@ -73,6 +73,7 @@ class ServerSection(Section):
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
+    metrics: Literal["key", "open", "off"] = "key"
 
 
 class AlertsSection(Section):

@@ -21,6 +21,7 @@ def build_control_app(services: ControlServices) -> FastAPI:
                 policies=services.policies,
                 find_request=services.find_request,
                 audit=services.audit,
+                advise=services.advise,
                 budgets=services.budgets,
                 status=services.status,
                 now_ms=services.now_ms,

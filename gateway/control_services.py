@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.auth import Role
+from gateway.budget_advice import AdviceQuestion
 from gateway.budget_board import BudgetBoard
 from gateway.key_registry import KeyRegistry
 
@@ -23,19 +24,13 @@ class ControlServices:
     run_query: Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
     find_request: Callable[[str], Awaitable[JsonObject | None]]
     audit: Callable[[], Awaitable[JsonObject]]
+    advise: Callable[[AdviceQuestion], Awaitable[JsonObject]]
     budgets: BudgetBoard
-    status: Callable[[], dict[str, Any]]
+    status: Callable[[], Awaitable[JsonObject]]
+    freshness: Callable[[], JsonObject]
     now_ms: Callable[[], int]
 
     def is_admin(self, key: str) -> bool:
         """Whether a text is an admin key; compared in constant time."""
         principal = self.registry.find(key.encode())
         return principal is not None and principal.role is Role.ADMIN
-
-    def freshness(self) -> JsonObject:
-        """How far DuckDB is behind the ledger."""
-        collector = self.status()["collector"]
-        return {
-            "lag_rows": collector["waiting_rows"],
-            "last_batch_ms": collector["last_batch_ms"],
-        }

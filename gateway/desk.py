@@ -17,9 +17,11 @@ from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
+from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.response import RawHeaders
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
 from gateway.wire import ChatRequest
@@ -66,6 +68,8 @@ class Desk:
     tokenizer: Tokenizer
     limits: Limits
     line: Line
+    tally: Tally
+    watch: LedgerWatch
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms

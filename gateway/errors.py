@@ -83,6 +83,18 @@ def unauthorized() -> ApiError:
     )
 
 
+def admin_key_required() -> ApiError:
+    """A key that is valid, and not enough."""
+    return ApiError(
+        403,
+        "admin_key_required",
+        "This key does not open the admin API; `weir keys create --role admin` makes one that "
+        "does.",
+        kind="permission_error",
+        retry=False,
+    )
+
+
 def not_found(method: str, path: str) -> ApiError:
     return ApiError(
         404, "unknown_url", f"Unknown request URL: {method} {path}. See docs/api.md for the routes."

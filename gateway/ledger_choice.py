@@ -1,14 +1,15 @@
 """The configured ledger: the only file that picks a store."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from budgets.ledger import LedgerError
+from budgets.ledger import Account, LedgerError
 from budgets.port import EventShaper, LedgerBooks, OutboxRow
-from budgets.stores.account_names import accounts_in
+from budgets.scopes import Budget, window_starts
+from budgets.stores.account_names import accounts_in, largest_of, open_runs_in
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
 from gateway.budget_board import Seeding
@@ -17,6 +18,7 @@ from gateway.clock import now_ms
 from gateway.config import Settings
 from gateway.data_dir import DataDir
 from gateway.ledger_rebuild import restored_entries
+from gateway.tally import Tally
 from telemetry.event import assumed_event, correction_event
 from telemetry.warehouse import Warehouse
 
@@ -37,13 +39,13 @@ class LedgerChoice:
         self._data = data
         self._in_redis = settings.ledger.store == "redis"
 
-    async def open(self, stack: AsyncExitStack) -> "SqliteLedger | RedisLedger":
+    async def open(self, stack: AsyncExitStack, tally: Tally) -> "SqliteLedger | RedisLedger":
         """The ledger with nothing left to do from before; the stack closes it."""
         if self._in_redis:
             shared = self._redis_ledger()
             stack.push_async_callback(shared.aclose)
             await shared.open()
-            await shared.expire(now_ms())
+            tally.ended_leases(await shared.expire(now_ms()))
             return shared
         ledger = SqliteLedger(
             self._data.ledger,
@@ -51,7 +53,7 @@ class LedgerChoice:
             journal_sync_ms=self._settings.server.journal_sync_ms,
         )
         stack.callback(ledger.close)
-        await _end_orphans(ledger)
+        await _end_orphans(ledger, tally)
         return ledger
 
     def _redis_ledger(self) -> "RedisLedger":
@@ -83,15 +85,59 @@ class LedgerChoice:
     def accounts(self) -> Iterator[Accounts]:
         """The accounts as they stand, by kind and window."""
         if self._in_redis:
-            from budgets.stores import redis_books
-
-            timeout_s = self._settings.ledger.timeout_ms / 1000
-            org = self._settings.server.org
-            accounts = redis_books.read_accounts(self._redis_url, org, timeout_s)
-            yield partial(accounts_in, accounts.items())
+            yield partial(accounts_in, self._redis_accounts().items())
             return
         with open_books(self._data.ledger) as books:
             yield books.accounts
+
+    def largest(
+        self, budget: Budget, now_s: int, without: Collection[str], limit: int
+    ) -> tuple[int, Mapping[str, Account]]:
+        """How many scopes of a `*` budget have an account now but for some, and the largest."""
+        terms = (
+            budget.kind,
+            budget.window,
+            window_starts(budget.window, budget.timezone, now_s),
+        )
+        if self._in_redis:
+            return largest_of(accounts_in(self._redis_accounts().items(), *terms), without, limit)
+        with open_books(self._data.ledger) as books:
+            return books.largest(*terms, without, limit)
+
+    def open_runs(self) -> Collection[str]:
+        """The runs (`TEAM/NAME`) with a request under way; in Redis, those that have a budget."""
+        if self._in_redis:
+            return open_runs_in(self._redis_accounts().items())
+        with open_books(self._data.ledger) as books:
+            return books.open_runs()
+
+    def open_holds(self) -> int:
+        """How many requests have money held, on every gateway of this ledger."""
+        if self._in_redis:
+            from budgets.stores import redis_books
+
+            return redis_books.read_open_holds(*self._redis_address)
+        with open_books(self._data.ledger) as books:
+            return books.open_holds()
+
+    def owed_endings(self) -> tuple[int, int]:
+        """Endings that Redis is to be told of, and those it contradicts; LedgerError on a fault."""
+        if not self._in_redis:
+            return 0, 0
+        from budgets.stores.redis_journal import EndingJournal
+
+        journal = EndingJournal(self._data.redis)
+        return journal.owed(), journal.rejected()
+
+    @property
+    def _redis_address(self) -> tuple[str, str, float]:
+        timeout_s = self._settings.ledger.timeout_ms / 1000
+        return self._redis_url, self._settings.server.org, timeout_s
+
+    def _redis_accounts(self) -> Mapping[str, Account]:
+        from budgets.stores import redis_books
+
+        return redis_books.read_accounts(*self._redis_address)
 
     def seeding(self, ledger: "SqliteLedger | RedisLedger") -> Seeding | None:
         """What opens the accounts of a new budget; None where the books cannot tell."""
@@ -124,8 +170,9 @@ def collectable(ledger: "SqliteLedger | RedisLedger", seq: int, limit: int) -> S
     return ()
 
 
-async def _end_orphans(ledger: SqliteLedger) -> None:
+async def _end_orphans(ledger: SqliteLedger, tally: Tally) -> None:
     """Settle what a killed gateway left open; this process owns the ledger now."""
     await ledger.abandon_leases()
     while ended := await ledger.expire(now_ms()):
+        tally.ended_leases(ended)
         LOG.warning("ended %d holds that an earlier process left open", len(ended))

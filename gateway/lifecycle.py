@@ -53,7 +53,8 @@ from gateway.response import (
     Send,
     read_body,
 )
-from gateway.spending import Spender
+from gateway.spending import Spender, outcome_of
+from gateway.tally import LedgerOutcome
 from gateway.waiting import Place, Turn, budget_key, charge_of
 from gateway.wire import read_chat_request
 from routing.catalog import AUTO, Auto, Requested
@@ -88,18 +89,34 @@ class Lifecycle:
                 raise overloaded(self._desk.limits.concurrent_requests)
             await self._serve(request_id, scope, receive, answer)
         except ApiError as error:
-            await answer.fail(error, own)
+            await self._fail(answer, error, own)
         except ClientGone:
             return
         except LedgerError as error:
-            LOG.error("request %s: %s", request_id, error)
-            await answer.fail(ledger_unavailable(), own)
+            denial = self._ledger_failed(request_id, LedgerOutcome.DENIED, error)
+            await self._fail(answer, denial, own)
         except Exception:
             # A fault of ours must not look like a dropped connection; the log tells what it was.
             LOG.exception("request %s", request_id)
-            await answer.fail(internal_error(request_id), own)
+            await self._fail(answer, internal_error(request_id), own)
         finally:
             self._under_way -= 1
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are being answered now."""
+        return self._under_way
+
+    def _ledger_failed(
+        self, request_id: str, outcome: LedgerOutcome, error: LedgerError
+    ) -> ApiError:
+        LOG.error("request %s (%s): %s", request_id, outcome, error)
+        self._desk.watch.failed(outcome, error)
+        return ledger_unavailable()
+
+    async def _fail(self, answer: Answer, error: ApiError, own: RawHeaders) -> None:
+        self._desk.tally.refused(error.code)
+        await answer.fail(error, own)
 
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         asking = self._classify(await self._admit(request_id, scope, receive))
@@ -108,7 +125,10 @@ class Lifecycle:
             found = await self._wait_for_money(asking, found, receive)
         if isinstance(found, Denial):
             raise await self._refuser.turn_away(asking, found)
-        await self._spender.spend(found, receive, send)  # stages 6 to 9
+        try:
+            await self._spender.spend(found, receive, send)  # stages 6 to 9
+        except LedgerError as error:
+            raise self._ledger_failed(request_id, outcome_of(found), error) from error
 
     async def _set_aside(
         self, asking: Asking, place: Place | None = None, *, last: bool

@@ -72,3 +72,4 @@ class Refuser:
         stamp(event, asking.call.started_s)
         event.gateway_ms = round(event.total_ms - event.waited_ms, 3)
         await self._desk.ledger.record(event.to_outbox())
+        self._desk.tally.turned_away(event)

@@ -28,6 +28,7 @@ from gateway.response import (
     start_stream,
     unless_gone,
 )
+from gateway.tally import LedgerOutcome
 from gateway.wire import upstream_body
 from routing.catalog import ModelCard
 from routing.health import counts_as_failure
@@ -221,11 +222,14 @@ class Spender:
             raise
 
     async def _post(self, spending: Spending, price: Cost | None, record: OutboxEvent) -> None:
+        ledger = self._desk.ledger
         if price is None:
-            await self._desk.ledger.release(spending.hold, record)
+            settlement = await ledger.release(spending.hold, record)
         else:
-            await self._desk.ledger.settle(spending.hold, price.total_nano, record)
-        spending.settled = True
+            settlement = await ledger.settle(spending.hold, price.total_nano, record)
+        if not spending.settled:
+            spending.settled = True
+            self._desk.tally.settled(spending.event, settlement)
         self._desk.line.freed(spending.hold.accounts)
 
     async def _settle_unknown(self, spending: Spending) -> None:
@@ -270,6 +274,13 @@ class Spender:
         if route.degraded is not None:
             own.append((b"x-weir-degraded", route.degraded.budget.encode("ascii", "replace")))
         return own
+
+
+def outcome_of(spending: Spending) -> LedgerOutcome:
+    """What became of a request whose ledger failed in stages 6 to 9."""
+    if spending.hold.state is HoldState.HELD:
+        return LedgerOutcome.DENIED
+    return LedgerOutcome.ASSUMED if spending.settled else LedgerOutcome.LEFT_TO_LEASE
 
 
 def _request_id_of(headers: RawHeaders) -> str:

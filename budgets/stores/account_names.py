@@ -1,6 +1,7 @@
-"""Accounts found again by their names: those of one kind of scope in one window."""
+"""Accounts found again by their names: those of one kind of scope in one window, and of runs."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
+from heapq import nsmallest
 
 from budgets.ledger import NOTHING, Account, joined
 from budgets.scopes import AnyWindow, ScopeKind, Unit, window_label
@@ -29,3 +30,24 @@ def accounts_in(
 def counts_money(account: str) -> bool:
     """Whether an account is one of money, not of tokens or requests."""
     return "/" not in account.rpartition("|")[0].rpartition("|")[2]
+
+
+def open_runs_in(accounts: Iterable[tuple[str, Account]]) -> Set[str]:
+    """The runs (`TEAM/NAME`) that have money held, as far as they have accounts."""
+    prefix = f"{ScopeKind.RUN.value}:"
+    return {
+        name.rsplit("|", 2)[0].removeprefix(prefix)
+        for name, account in accounts
+        if name.startswith(prefix) and account.held_nano
+    }
+
+
+def largest_of(
+    accounts: Mapping[str, Account], without: Collection[str], limit: int
+) -> tuple[int, Mapping[str, Account]]:
+    """How many scopes there are but for some, and those that use most, the largest first."""
+    others = [
+        (scope_id, account) for scope_id, account in accounts.items() if scope_id not in without
+    ]
+    top = nsmallest(limit, others, key=lambda one: (-one[1].committed_nano, one[0]))
+    return len(others), dict(top)

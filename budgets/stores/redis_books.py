@@ -158,3 +158,12 @@ def read_accounts(url: str, org: str, timeout_s: float) -> Mapping[str, Account]
     except (RedisError, OSError) as error:
         raise LedgerUnreachableError(f"the accounts could not be read: {error}") from error
     return _accounts(*sums)
+
+
+def read_open_holds(url: str, org: str, timeout_s: float) -> int:
+    """How many requests have money held; raise LedgerError where Redis cannot be read."""
+    try:
+        with closing(reader(url, timeout_s)) as client:
+            return int(client.hlen(Keys.of(org).hold.decode()))
+    except (RedisError, OSError) as error:
+        raise LedgerUnreachableError(f"the holds could not be read: {error}") from error

@@ -16,6 +16,8 @@ from budgets.port import OutboxEvent
 from budgets.stores.redis_texts import parties_json, read_parties
 from budgets.value import value
 
+COUNTED_BYTES = 1 << 20
+
 
 @value
 class Pending:
@@ -116,9 +118,31 @@ class EndingJournal:
         # What follows the last line end was being written when its process died: never promised.
         return [Pending.from_line(line) for line in lines[:-1] if line]
 
+    def owed(self) -> int:
+        """How many endings Redis is still to be told of; callable from any thread."""
+        return _lines_in(self._pending) + _lines_in(self._replaying)
+
+    def rejected(self) -> int:
+        """How many endings wait for a person; callable from any thread."""
+        return _lines_in(self._rejected)
+
     def done(self) -> None:
         """Everything that was taken is in the ledger."""
         self._replaying.unlink(missing_ok=True)
+
+
+def _lines_in(path: Path) -> int:
+    """Whole lines of a file, read piece by piece; none where there is no file."""
+    lines = 0
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(COUNTED_BYTES):
+                lines += piece.count(b"\n")
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error}") from error
+    return lines
 
 
 def _append(path: Path, line: bytes) -> None:

@@ -14,10 +14,20 @@ from typing import Any, cast
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from budgets.ledger import LedgerError
-from budgets.stores.redis_life import LedgerUnreachableError
+from budgets.stores.redis_life import (
+    LedgerFullError,
+    LedgerReadOnlyError,
+    LedgerUnreachableError,
+)
 from budgets.stores.redis_scripts import Keys, Packer, pack
 from budgets.stores.redis_wire import Answer
 
@@ -186,6 +196,10 @@ def _failure(error: BaseException) -> LedgerError:
         return type(error)(*error.args)  # one for each waiter: each adds its own traceback
     if isinstance(error, TimeoutError):
         return LedgerUnreachableError("Redis did not answer in time")
+    if isinstance(error, ReadOnlyError):
+        return LedgerReadOnlyError(f"Redis refused: {error}")
+    if isinstance(error, OutOfMemoryError):
+        return LedgerFullError(f"Redis refused: {error}")
     if isinstance(error, ResponseError):
         return LedgerUnreachableError(f"Redis refused: {error}")
     return LedgerUnreachableError(f"Redis cannot be reached: {error}")

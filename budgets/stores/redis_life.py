@@ -21,11 +21,36 @@ REMEDY = "run `weir ledger rebuild` with this gateway stopped"
 
 
 class LedgerUnreachableError(LedgerError):
-    """Redis did not carry out the move in time, or said that it cannot; nobody knows which."""
+    """Redis did not carry out the move in time, or said that it cannot; nobody knows which.
+
+    `cause` is one word for what is wrong with the server.
+    """
+
+    cause = "unreachable"
 
 
 class LedgerLostError(LedgerUnreachableError):
     """What Redis holds may be less than what was promised; nothing is admitted until a rebuild."""
+
+    cause = "lost"
+
+
+class LedgerReadOnlyError(LedgerUnreachableError):
+    """The server is a replica, which takes no writes."""
+
+    cause = "read_only"
+
+
+class LedgerEvictingError(LedgerUnreachableError):
+    """The server may forget accounts when its memory is full."""
+
+    cause = "evicting"
+
+
+class LedgerFullError(LedgerUnreachableError):
+    """The server has no memory left for a write."""
+
+    cause = "full"
 
 
 @value
@@ -130,12 +155,12 @@ class Server:
 def check_server(server: Server) -> None:
     """Raise LedgerUnreachableError for a server that must not keep a ledger at all."""
     if server.policy != "noeviction":
-        raise LedgerUnreachableError(
+        raise LedgerEvictingError(
             f"Redis evicts keys (maxmemory-policy is {server.policy or 'unknown'}), and an account "
             "that is evicted is a limit that starts again; set maxmemory-policy noeviction"
         )
     if server.role != "master":
-        raise LedgerUnreachableError(
+        raise LedgerReadOnlyError(
             f"Redis is a {server.role or 'server of unknown role'} and cannot be written to; "
             "give the address of the primary"
         )

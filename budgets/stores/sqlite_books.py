@@ -45,6 +45,29 @@ ORDER BY 1 LIMIT 100
 """
 # `Entry.requests`, where there are parties.
 _ANSWERED = "correction = 0 AND state IN ('settled', 'expired_charged')"
+# The start of a window is the digits at the end; what is before them ends in `|WINDOW|`.
+_LARGEST = """
+WITH named AS (
+    SELECT *, rtrim(account, '0123456789') AS stem
+    FROM account
+    WHERE account >= :first AND account < :beyond
+), scope AS (
+    SELECT
+        substr(stem, :skip, length(stem) - length(:tail) - :skip + 1) AS scope_id,
+        SUM(posted_nano) AS posted_nano,
+        SUM(held_nano) AS held_nano,
+        SUM(overrun_nano) AS overrun_nano
+    FROM named
+    WHERE substr(stem, -length(:tail)) = :tail
+        AND substr(account, length(stem) + 1) IN (SELECT value FROM json_each(:starts))
+    GROUP BY 1
+)
+SELECT COUNT(*) OVER (), scope_id, posted_nano, held_nano, overrun_nano
+FROM scope
+WHERE scope_id NOT IN (SELECT value FROM json_each(:without))
+ORDER BY posted_nano + held_nano DESC, scope_id
+LIMIT :limit
+"""
 _DAY = "date(ended_ms / 1000, 'unixepoch')"
 
 
@@ -80,6 +103,16 @@ class SqliteBooks:
         for parties, accounts, *amounts in rows:
             yield PartySpend(parties_of(parties), tuple(json.loads(accounts)), *amounts)
 
+    def open_holds(self) -> int:
+        """How many requests have money held."""
+        return int(self._connection.execute("SELECT COUNT(*) FROM hold").fetchone()[0])
+
+    def open_runs(self) -> Collection[str]:
+        """The runs (`TEAM/NAME`) with a request under way; a run of one request has no name."""
+        rows = self._connection.execute("SELECT DISTINCT parties FROM hold WHERE parties NOT NULL")
+        found = [parties_of(parties) for (parties,) in rows]
+        return {scopes.run for scopes in found if scopes is not None and scopes.run}
+
     def outbox(self) -> Iterable[OutboxRow]:
         rows = self._connection.execute("SELECT seq, event_id, payload FROM outbox ORDER BY seq")
         return [OutboxRow(*row) for row in rows]
@@ -99,6 +132,28 @@ class SqliteBooks:
         )
         named = ((name, Account(*amounts)) for name, *amounts in rows)
         return accounts_in(named, kind, window, starts, unit)
+
+    def largest(
+        self,
+        kind: ScopeKind,
+        window: AnyWindow,
+        starts: Collection[int],
+        without: Collection[str],
+        limit: int,
+    ) -> tuple[int, Mapping[str, Account]]:
+        """How many scopes `accounts` has but for some, and those that use most, by scope id."""
+        prefix = f"{kind.value}:"
+        terms = {
+            "first": prefix,
+            "beyond": f"{kind.value};",
+            "skip": len(prefix) + 1,
+            "tail": f"|{window.value}|",
+            "starts": json.dumps([str(start_s) for start_s in starts]),
+            "without": json.dumps(list(without)),
+            "limit": limit,
+        }
+        rows = self._connection.execute(_LARGEST, terms).fetchall()
+        return rows[0][0] if rows else 0, {row[1]: Account(*row[2:]) for row in rows}
 
     def faults(self) -> Sequence[str]:
         rows = self._connection.execute(_ACCOUNT_FAULTS)

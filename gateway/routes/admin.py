@@ -15,9 +15,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
 from gateway.auth import Principal, Role
-from gateway.errors import ApiError, bad_request, unauthorized
+from gateway.budget_advice import AdviceQuestion
+from gateway.errors import ApiError, admin_key_required, bad_request, unauthorized
 from gateway.key_registry import KeyRecord, KeyRegistry, KeyRegistryError, NewKey
-from gateway.routes.admin_budgets import BudgetAdmin, add_budget_routes
+from gateway.routes.admin_budgets import BudgetAdmin, add_advice_route, add_budget_routes
 
 JsonObject = Mapping[str, Any]
 
@@ -27,16 +28,17 @@ class AdminServices:
     """What the routes ask of the gateway.
 
     `policies` are the names a key may be bound to. `find_request` gives the row of one request,
-    `audit` the comparison of ledger and telemetry and `status` the gateway's own condition, all as
-    JSON objects; `budgets` shows and changes budgets.
+    `audit` the comparison of ledger and telemetry, `advise` the caps that runs need and `status`
+    the gateway's own condition, all as JSON objects; `budgets` shows and changes budgets.
     """
 
     registry: KeyRegistry
     policies: frozenset[str]
     find_request: Callable[[str], Awaitable[JsonObject | None]]
     audit: Callable[[], Awaitable[JsonObject]]
+    advise: Callable[[AdviceQuestion], Awaitable[JsonObject]]
     budgets: BudgetAdmin
-    status: Callable[[], JsonObject]
+    status: Callable[[], Awaitable[JsonObject]]
     now_ms: Callable[[], int]
 
 
@@ -92,14 +94,7 @@ def admin_router(services: AdminServices) -> APIRouter:
         if principal is None:
             raise unauthorized()
         if principal.role is not Role.ADMIN:
-            raise ApiError(
-                403,
-                "admin_key_required",
-                "This key does not open the admin API; `weir keys create --role admin` makes one "
-                "that does.",
-                kind="permission_error",
-                retry=False,
-            )
+            raise admin_key_required()
         return principal
 
     router = APIRouter(
@@ -109,6 +104,7 @@ def admin_router(services: AdminServices) -> APIRouter:
         dependencies=[Depends(admin_only)],
     )
     _add_reading_routes(router, services)
+    add_advice_route(router, services.advise)
     add_budget_routes(router, services.budgets, services.registry)
     _add_key_routes(router, services)
     return router
@@ -131,9 +127,9 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
     async def read_audit() -> Response:
         return _json(await services.audit())
 
-    @router.get("/status", summary="The gateway's condition: providers, collector, version")
+    @router.get("/status", summary="The gateway's condition: ledger, providers, collector")
     async def read_status() -> Response:
-        return _json(services.status())
+        return _json(await services.status())
 
 
 def _add_key_routes(router: APIRouter, services: AdminServices) -> None:

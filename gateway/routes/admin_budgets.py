@@ -1,6 +1,6 @@
 """Budgets over the admin API: read, set, delete, and who changed what."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import orjson
@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
+from gateway.budget_advice import AdviceFault, AdviceQuestion, read_question
 from gateway.budget_registry import BudgetFault, BudgetRegistryError, read_budget_json
 from gateway.errors import ApiError, bad_request, ledger_unavailable
 from gateway.key_registry import KeyRegistry
@@ -25,6 +26,23 @@ class BudgetAdmin(Protocol):
     async def remove(self, name: str, who: str) -> bool: ...
 
     def changes(self) -> Sequence[dict[str, Any]]: ...
+
+
+def add_advice_route(
+    router: APIRouter, advise: Callable[[AdviceQuestion], Awaitable[Mapping[str, Any]]]
+) -> None:
+    """The route that says how large a budget has to be; add it before those of names."""
+
+    @router.get("/budgets/advice", summary="The cap that stops few normal runs, by workflow")
+    async def read_advice(
+        workflow: str | None = None, days: str | None = None, stop_share: str | None = None
+    ) -> Response:
+        try:
+            return _json(await advise(read_question(workflow, days, stop_share)))
+        except AdviceFault as error:
+            raise bad_request(f"{error}.", error.key) from error
+        except LedgerError as error:
+            raise ledger_unavailable() from error
 
 
 def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegistry) -> None:

@@ -1,4 +1,4 @@
-"""The data plane as raw ASGI: answers, model names and health. Everything else is passed on."""
+"""The data plane as raw ASGI: answers, model names, health, metrics. The rest is passed on."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -10,7 +10,7 @@ from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_
 from routing.catalog import Catalog
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-Readiness = Callable[[], tuple[bool, Mapping[str, object]]]
+Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 JSON = (b"content-type", b"application/json")
 
 
@@ -25,7 +25,9 @@ class DataPlane:
         authenticate: Callable[[RawHeaders], Principal | None],
         catalog: Catalog,
         readiness: Readiness,
+        metrics: Handler | None,
     ) -> None:
+        """Without `metrics` there is no such route."""
         self._control_plane = control_plane
         self._authenticate = authenticate
         self._catalog = catalog
@@ -37,6 +39,7 @@ class DataPlane:
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
             "/": {"HEAD": self._alive, "GET": self._alive},
+            **({} if metrics is None else {"/metrics": {"GET": metrics}}),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +72,7 @@ class DataPlane:
         await _send_json(send, 200, {"status": "ok"})
 
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ready, details = self._readiness()
+        ready, details = await self._readiness()
         await _send_json(send, 200 if ready else 503, {"ready": ready, **details})
 
 

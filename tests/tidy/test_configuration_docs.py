@@ -91,7 +91,7 @@ def commands(parser: argparse.ArgumentParser, path: str = "weir") -> Iterator[tu
 def test_every_command_and_option_is_described() -> None:
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     found = dict(commands(_parser()))
-    assert len(found) == 15
+    assert len(found) == 16
     for command, options in found.items():
         assert f"`{command}`" in text
         assert {option for option in options if option not in text} == set()

@@ -2,7 +2,7 @@
 
 from budgets.ledger import Account
 from budgets.scopes import ScopeKind, Window
-from budgets.stores.account_names import accounts_in
+from budgets.stores.account_names import accounts_in, open_runs_in
 
 ACCOUNTS = [
     ("key:a|day|100", Account(1, 2, 3)),
@@ -27,3 +27,8 @@ def test_several_starts_of_one_scope_are_added_up() -> None:
 def test_a_scope_id_may_hold_what_names_are_made_of() -> None:
     odd = [("workflow:lab/a|b:c|day|100", Account(4))]
     assert accounts_in(odd, ScopeKind.WORKFLOW, Window.DAY, [100]) == {"lab/a|b:c": Account(4)}
+
+
+def test_runs_that_hold_money_are_found_by_their_accounts() -> None:
+    runs = [("run:lab/a|b|total|0", Account(1, 2)), ("run:lab/done|total|0", Account(1))]
+    assert open_runs_in([*ACCOUNTS, *runs]) == {"lab/a|b"}

@@ -48,3 +48,20 @@ def test_an_ending_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         EndingJournal(tmp_path).append(SETTLED)
     with pytest.raises(ValueError, match="not a pending ending"):
         Pending.from_line(b'{"hold":[]}')
+
+
+def test_what_is_owed_and_what_waits_for_a_person_is_counted(tmp_path: Path) -> None:
+    journal = EndingJournal(tmp_path)
+    assert (journal.owed(), journal.rejected()) == (0, 0)
+    journal.append(SETTLED)
+    journal.take()
+    journal.append(RELEASED)
+    journal.append(SETTLED)
+    journal.reject(SETTLED)
+    with (tmp_path / "pending.jsonl").open("ab") as file:
+        file.write(b'{"torn')
+    # Another reader of the same directory sees the same; a torn line is nobody's promise.
+    other = EndingJournal(tmp_path)
+    assert (other.owed(), other.rejected()) == (3, 1)
+    journal.done()
+    assert (other.owed(), other.rejected()) == (2, 1)

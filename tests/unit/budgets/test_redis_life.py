@@ -9,7 +9,10 @@ from budgets.ledger import LedgerError
 from budgets.stores.redis_life import (
     Epoch,
     EpochMemory,
+    LedgerEvictingError,
+    LedgerFullError,
     LedgerLostError,
+    LedgerReadOnlyError,
     LedgerUnreachableError,
     Server,
     check_life,
@@ -32,10 +35,17 @@ def test_a_server_is_known_by_what_it_says() -> None:
 
 def test_a_server_that_evicts_or_is_no_primary_keeps_no_ledger() -> None:
     check_server(SERVER)
-    with pytest.raises(LedgerUnreachableError, match="set maxmemory-policy noeviction"):
+    with pytest.raises(LedgerEvictingError, match="set maxmemory-policy noeviction"):
         check_server(replace(SERVER, policy="allkeys-lru"))
-    with pytest.raises(LedgerUnreachableError, match="address of the primary"):
+    with pytest.raises(LedgerReadOnlyError, match="address of the primary"):
         check_server(replace(SERVER, role="slave"))
+
+
+def test_every_failure_of_a_server_is_one_of_not_reaching_it_and_names_its_cause() -> None:
+    kinds = (LedgerLostError, LedgerReadOnlyError, LedgerEvictingError, LedgerFullError)
+    assert all(issubclass(kind, LedgerUnreachableError) for kind in kinds)
+    causes = [kind.cause for kind in (LedgerUnreachableError, *kinds)]
+    assert causes == ["unreachable", "lost", "read_only", "evicting", "full"]
 
 
 def test_only_the_same_or_a_later_life_on_the_same_run_is_believed() -> None:

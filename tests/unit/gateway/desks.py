@@ -23,11 +23,13 @@ from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
+from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamReply
 from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
 from gateway.response import Message, RawHeaders
+from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
 from routing.catalog import Capability, Catalog, ModelCard, Tier
@@ -123,9 +125,11 @@ def make_desk(
         Budget(kind, "*", Window.TOTAL, nano_from_usd(limit_usd))
         for kind, limit_usd in (budgets or {}).items()
     ]
+    ledger = ledger or new_ledger()
+    tally = Tally()
     return Desk(
         authenticate=lambda headers: principal if _carries_key(headers) else None,
-        ledger=ledger or new_ledger(),
+        ledger=ledger,
         budgets=BudgetBook(book),
         prices=PriceCard([make_price(card.name, pico, version="v1") for card in cards]),
         catalog=catalog,
@@ -139,6 +143,8 @@ def make_desk(
         tokenizer=Tokenizer(),
         limits=limits,
         line=line or Line(places=0, wait_s=0),
+        tally=tally,
+        watch=LedgerWatch(ledger, tally),
     )
 
 

@@ -17,8 +17,10 @@ from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
 from gateway.alerts import AlertWatch, pause_ms
+from gateway.ledger_watch import LedgerWatch
+from gateway.tally import Tally
 from gateway.webhook import Receiver, Webhook
-from tests.unit.gateway.desks import run
+from tests.unit.gateway.desks import new_ledger, run
 
 NOON_MS = 1_793_534_400_000
 HALF, ALL = Threshold(500, Action.ALERT), Threshold(1_000, Action.ALERT)
@@ -81,7 +83,8 @@ def watching(
     store = AlertStore(path / "keys.sqlite3")
     webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
-    watch = AlertWatch(book, lambda: nullcontext(books.accounts), store, webhook, clock)  # type: ignore[arg-type, return-value]
+    ledger = LedgerWatch(new_ledger(), Tally())
+    watch = AlertWatch(book, lambda: nullcontext(books.accounts), store, webhook, clock, ledger)  # type: ignore[arg-type, return-value]
     return watch, store
 
 

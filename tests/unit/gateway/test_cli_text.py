@@ -1,11 +1,13 @@
 """What commands print for people."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
+from budgets.advice import DEFAULT_SHARE, advise
 from budgets.price_card import read_card
 from gateway.auth import Role
-from gateway.cli_text import explain_text, keys_text, price_text, table
+from gateway.cli_text import advice_text, explain_text, keys_text, price_text, table
 from gateway.key_registry import KeyRecord
 
 DECISION = {
@@ -123,6 +125,23 @@ def test_keys_are_a_table_without_keys() -> None:
         "-",
     ]
     assert keys_text([]) == "no keys; make one with `weir keys create`"
+
+
+def test_advice_tells_the_cap_or_how_many_runs_are_missing() -> None:
+    left_out = {"unfinished": 2, "began_before": 0, "stopped": 1}
+    rows = [
+        {"workflow": name, "single_requests": 3, "left_out": left_out, **asdict(advice)}
+        for name, advice in (
+            ("lab/triage", advise(range(60), [n * 10**8 for n in range(60)], DEFAULT_SHARE)),
+            ("lab/notes", advise(range(12), range(12), DEFAULT_SHARE)),
+        )
+    ]
+    text = advice_text({"days": 30, "stop_share": 0.02, "runs_needed": 49, "workflows": rows})
+    _, triage, notes, *_ = text.splitlines()
+    for fact in ("60 (3 single)", " $5.90 ", "0: 0.0 % (0.0 to 6.0)", "2 unfinished, 1 stopped"):
+        assert fact in triage
+    assert "too few: 37 more runs needed" in notes
+    assert "98 % COST" in text
 
 
 def test_a_price_is_shown_in_dollars_for_a_million_tokens() -> None:

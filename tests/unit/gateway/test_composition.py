@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Hold, LedgerError, Reservation
+from budgets.ledger import Hold, HoldState, LedgerError, Reservation
+from budgets.port import OutboxRow
 from budgets.stores.in_memory import InMemoryLedger
 from gateway import composition
-from gateway.composition import Trimmer, query_of, sweep, timeouts_of
+from gateway.composition import Trimmer, query_of, sweep, timeouts_of, watched_outbox
+from gateway.ledger_watch import LedgerWatch
+from gateway.tally import LedgerOutcome, Tally
 from telemetry.warehouse import Warehouse
 from tests.unit.gateway.desks import SHAPER, run
 from tests.unit.gateway.gateways import settings_in
@@ -21,7 +24,7 @@ def test_the_outbox_is_trimmed_from_another_thread_before_the_gateway_ends() -> 
         ledger = InMemoryLedger(SHAPER)
         for number in range(3):
             await ledger.record(replace(begun().to_outbox(), event_id=f"event-{number}"))
-        trimmer = Trimmer(ledger)
+        trimmer = Trimmer(ledger, LedgerWatch(ledger, Tally()))
         [first, *_] = ledger.outbox_after(0, 1)
         await asyncio.to_thread(trimmer.trim, first.seq)
         await trimmer.finish()
@@ -48,13 +51,32 @@ def test_a_hold_whose_lease_ran_out_is_ended_while_the_gateway_runs(
         ledger = FailsFirst(SHAPER)
         held = await ledger.reserve(Reservation("req_a", 5, (), 0, 1))
         assert isinstance(held, Hold)
-        task = asyncio.get_running_loop().create_task(sweep(ledger))
+        tally = Tally()
+        watch = LedgerWatch(ledger, tally)
+        task = asyncio.get_running_loop().create_task(sweep(ledger, tally, watch))
         async with asyncio.timeout(5):
             while await ledger.oldest_hold_ms() is not None:
                 await asyncio.sleep(0.01)
         task.cancel()
+        assert tally.expired == {HoldState.EXPIRED_FREED: 1}
+        assert tally.ledger_errors == {(LedgerOutcome.RETRIED, "failed"): 1}
 
     run(wait())
+
+
+def test_an_outbox_that_cannot_be_read_is_counted_from_any_thread() -> None:
+    def broken(seq: int, limit: int) -> list[OutboxRow]:
+        raise LedgerError("not now")
+
+    async def read() -> None:
+        tally = Tally()
+        outbox = watched_outbox(broken, LedgerWatch(InMemoryLedger(SHAPER), tally))
+        with pytest.raises(LedgerError):
+            await asyncio.to_thread(outbox, 0, 1)
+        await asyncio.sleep(0)
+        assert tally.ledger_errors == {(LedgerOutcome.RETRIED, "failed"): 1}
+
+    run(read())
 
 
 def test_a_named_query_of_the_warehouse_is_answered(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from budgets.stores.in_sqlite import SqliteLedger
 from gateway.clock import now_ms
 from gateway.data_dir import DataDir
 from gateway.ledger_choice import LedgerChoice, clock_of, collectable
+from gateway.tally import Tally
 from telemetry.warehouse import Warehouse
 from tests.unit.gateway.desks import run
 from tests.unit.gateway.gateways import settings_in
@@ -24,7 +25,7 @@ def test_without_a_word_about_it_the_ledger_is_a_file(tmp_path: Path) -> None:
     async def look() -> None:
         async with AsyncExitStack() as stack, AsyncExitStack() as owner:
             owner.enter_context(data.owned())
-            ledger = await choice.open(stack)
+            ledger = await choice.open(stack, Tally())
             assert isinstance(ledger, SqliteLedger)
             assert clock_of(ledger) is now_ms
             assert choice.seeding(ledger) is not None
@@ -33,6 +34,11 @@ def test_without_a_word_about_it_the_ledger_is_a_file(tmp_path: Path) -> None:
                 assert list(books.faults()) == []
             with choice.accounts() as accounts:
                 assert accounts(ScopeKind.ORG, Window.TOTAL, [0]) == {}
+            assert (choice.open_holds(), choice.open_runs(), choice.owed_endings()) == (
+                0,
+                set(),
+                (0, 0),
+            )
 
     run(look())
 

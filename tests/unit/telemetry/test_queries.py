@@ -26,6 +26,7 @@ NAMES = {
     "latency",
     "request_one",
     "requests_recent",
+    "run_costs",
     "savings_by_day",
     "spend_by_day",
     "spend_by_model",
@@ -91,6 +92,7 @@ def test_every_question_has_an_answer_before_the_first_event(
     warehouse: Warehouse, name: str
 ) -> None:
     asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key"}
+    asked |= {"idle_since_ms": 0, "open_runs": [], "workflow": None, "max_runs": 10}
     query = BOOK.queries[name]
     rows = BOOK.run(warehouse, name, **{key: asked[key] for key in query.parameters})
     assert len(rows) == (1 if name == "totals" else 0)

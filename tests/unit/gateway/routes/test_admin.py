@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
 from gateway.auth import Role, derive_secret
+from gateway.budget_advice import AdviceQuestion
 from gateway.key_registry import KeyRegistry, NewKey
 from gateway.routes.admin import AdminServices, admin_router
 
@@ -28,6 +29,7 @@ ROUTES = [
     ("GET", "/admin/keys"),
     ("PUT", "/admin/budgets"),
     ("GET", "/admin/budgets/changes"),
+    ("GET", "/admin/budgets/advice"),
     ("GET", "/admin/budgets/key:a/day"),
     ("DELETE", "/admin/budgets/key:a/day"),
     ("POST", "/admin/keys"),
@@ -40,8 +42,18 @@ async def find_request(request_id: str) -> dict[str, Any] | None:
     return {"request_id": request_id, "cost_nano": 7} if request_id == "req_1" else None
 
 
+async def status() -> dict[str, Any]:
+    return {"version": "1"}
+
+
 async def audit() -> dict[str, Any]:
     return {"clean": True}
+
+
+async def advise(question: AdviceQuestion) -> dict[str, Any]:
+    if question.days == 366:
+        raise LedgerError("the disk is full")
+    return {"asked": [question.workflow, question.days, str(question.stop_share)]}
 
 
 class Budgets:
@@ -75,8 +87,9 @@ def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server])
         policies=frozenset({"default", "cheap"}),
         find_request=find_request,
         audit=audit,
+        advise=advise,
         budgets=Budgets(),
-        status=lambda: {"version": "1"},
+        status=status,
         now_ms=lambda: 1_234,
     )
     application = FastAPI()
@@ -216,3 +229,16 @@ def test_a_budget_that_cannot_be_stored_is_not_in_effect(client: httpx.Client) -
     terms = {"scope": "org", "window": "month", "limit_usd": "1"}
     answer = client.put("/admin/budgets", headers=ADMIN, json=terms)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "ledger_unavailable")
+
+
+def test_advice_is_asked_for_with_the_parts_of_its_address(client: httpx.Client) -> None:
+    """The route of `gateway.routes.admin_budgets.add_advice_route`, and no budget of that name."""
+    path = "/admin/budgets/advice"
+    assert client.get(path, headers=ADMIN).json() == {"asked": [None, 30, "1/50"]}
+    asked = {"workflow": "lab/a b", "days": "7", "stop_share": "0.1"}
+    answer = client.get(path, headers=ADMIN, params=asked)
+    assert answer.json() == {"asked": ["lab/a b", 7, "1/10"]}
+    wrong = client.get(path, headers=ADMIN, params={"stop_share": "2"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "stop_share")
+    failed = client.get(path, headers=ADMIN, params={"days": "366"})
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "ledger_unavailable")

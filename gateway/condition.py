@@ -1,0 +1,141 @@
+"""How the gateway is: for `/readyz`, for administrators, and for `/metrics`.
+
+`/readyz` answers anybody, so it tells states and numbers, never a path or a message of an error.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from budgets.ledger import NOTHING, LedgerError
+from budgets.scopes import ScopeKind, Window, account_id
+from gateway.alert_store import AlertStore
+from gateway.budget_gauges import BudgetGauges
+from gateway.clock import now_ms
+from gateway.health_board import HealthBoard
+from gateway.ledger_choice import LedgerChoice
+from gateway.ledger_watch import REMEDIES, LedgerState, LedgerWatch, Look
+from gateway.metrics import Reading
+from gateway.providers.port import Provider
+from gateway.tally import LedgerOutcome, Tally
+from gateway.waiting import Line
+from routing.catalog import Catalog
+from routing.health import breaker_key
+from telemetry.collector import Collector
+
+LOG = logging.getLogger("weir.metrics")
+PACKAGE = "weir-gateway"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Everything whose condition is told; use it from the event loop."""
+
+    org: str
+    store: str
+    choice: LedgerChoice
+    watch: LedgerWatch
+    tally: Tally
+    collector: Collector
+    providers: Mapping[str, Provider]
+    health: HealthBoard
+    catalog: Catalog
+    alerts: AlertStore
+    line: Line
+    gauges: BudgetGauges
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether requests can be admitted and recorded, and why not; holds no secret."""
+        look = await self.watch.state()
+        state = self.collector.state
+        ready = look.state is LedgerState.OK and state.running
+        return ready, {
+            "ledger": self._ledger(look),
+            "collector": {
+                "running": state.running,
+                "failing": state.failures_in_a_row > 0,
+                "waiting_rows": state.waiting_rows,
+                "behind_ms": state.behind_ms,
+            },
+            "providers": {name: self._provider(name) for name in self.providers},
+            "waiting_for_budget": self.line.waiting,
+        }
+
+    def _ledger(self, look: Look) -> dict[str, Any]:
+        told: dict[str, Any] = {"store": self.store, "state": look.state.value}
+        if look.state in REMEDIES:
+            told["remedy"] = REMEDIES[look.state]
+        if look.owed is not None:
+            told["pending_endings"], told["rejected_endings"] = look.owed
+        return told
+
+    def _provider(self, name: str) -> str:
+        """`starting`, `resting` while no model of it may be asked, else `ready`."""
+        if not self.providers[name].ready:
+            return "starting"
+        health, at_ms = self.health.health, now_ms()
+        own = [card.name for card in self.catalog.models.values() if card.provider == name]
+        if own and all(health.why_down(name, model, at_ms) is not None for model in own):
+            return "resting"
+        return "ready"
+
+    async def status(self) -> dict[str, Any]:
+        """The same with the messages of errors, for administrators."""
+        ready, told = await self.readiness()
+        state = self.collector.state
+        told["ledger"]["last_error"] = (await self.watch.state()).error
+        told["collector"]["last_batch_ms"] = state.last_batch_ms
+        told["collector"]["last_error"] = state.last_error
+        return {"ready": ready, **told}
+
+    def freshness(self) -> dict[str, Any]:
+        """How far DuckDB is behind the ledger."""
+        state = self.collector.state
+        return {"lag_rows": state.waiting_rows, "last_batch_ms": state.last_batch_ms}
+
+    async def read(self, in_flight: Callable[[], int]) -> Reading:
+        """Everything that `/metrics` tells, as it is now."""
+        total = account_id(ScopeKind.ORG, self.org, Window.TOTAL, 0)
+        budgets = self.gauges.accounts()
+        asked = [total, *(name for names in budgets.values() for name in names)]
+        look = await self.watch.look(list(dict.fromkeys(asked)))
+        found, holds, standings = None, None, None
+        if look.state is LedgerState.OK:
+            found = look.accounts
+            try:
+                holds = await asyncio.to_thread(self.choice.open_holds)
+                standings = await self.gauges.read(budgets, found)
+            except (LedgerError, sqlite3.Error) as error:
+                LOG.error("the books could not be read for /metrics: %s", error)
+                if isinstance(error, LedgerError):
+                    self.watch.failed(LedgerOutcome.RETRIED, error)
+        return Reading(
+            version=version(PACKAGE),
+            ledger=self.store,
+            tally=self.tally,
+            in_flight=in_flight(),
+            state=look.state,
+            total=None if found is None else found.get(total, NOTHING),
+            open_holds=holds,
+            owed=look.owed,
+            standings=standings,
+            alerts=self._alerts(),
+            collector=self.collector.state,
+            providers={name: provider.ready for name, provider in self.providers.items()},
+            breakers={
+                (card.provider, card.name): self.health.health.breaker(
+                    breaker_key(card.provider, card.name)
+                ).state
+                for card in self.catalog.models.values()
+            },
+        )
+
+    def _alerts(self) -> Mapping[str, int] | None:
+        try:
+            return self.alerts.counts()
+        except sqlite3.Error:
+            return None
