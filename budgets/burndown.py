@@ -53,7 +53,7 @@ def lookback_s(window: AnyWindow) -> int:
 def burn_down(
     budget: Budget, left_nano: int, sample: Sample, now_s: int, resets_at_s: int | None
 ) -> Burndown:
-    """Forecast from `left_nano` (limit less spent and held) and a sample of `lookback_s`."""
+    """Forecast from what is left until requests are refused, and a sample of `lookback_s`."""
     enough = sample.requests >= MIN_REQUESTS and sample.span_s >= MIN_SPAN_S
     hourly = sample.spent_nano * _HOUR_S // sample.span_s if enough else None
     daily = sample.spent_nano * _DAY_S // sample.span_s if enough else None
@@ -74,5 +74,5 @@ def _refills_as_fast(budget: Budget, sample: Sample) -> bool:
     window = budget.window
     return (
         isinstance(window, RollingWindow)
-        and sample.spent_nano * window.length_s <= budget.limit_nano * sample.span_s
+        and sample.spent_nano * window.length_s <= budget.refuse_nano * sample.span_s
     )

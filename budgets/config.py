@@ -15,10 +15,11 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from budgets.actions import Action, Threshold
 from budgets.money import MoneyError, nano_from_usd, parse_usd, pico_rate_from_usd_per_million
 from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
 from budgets.rolling import read_rolling
-from budgets.scopes import AnyWindow, Budget, ScopeKind, Window
+from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, ScopeKind, Window
 
 TEAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
@@ -154,7 +155,9 @@ def _window(value: object) -> object:
     return value
 
 
-MAX_ALERTS = 10
+MAX_THRESHOLDS = 10
+NO_KILL = "kill_run is not available in this version; a budget run:* stops each run at its limit"
+_ONCE = (Action.DEGRADE, Action.REFUSE, Action.KILL_RUN)
 
 
 def _permille(value: object) -> int:
@@ -167,7 +170,10 @@ def _permille(value: object) -> int:
             f"expected a share of the limit such as 0.8, from 0.001 to 1 in three decimals, "
             f"got {str(value)[:40]!r}"
         )
-    return int(share * 1_000)
+    return int(share * FULL_PERMILLE)
+
+
+Permille = Annotated[int, BeforeValidator(_permille)]
 
 
 class LedgerSection(Section):
@@ -178,6 +184,13 @@ class LedgerSection(Section):
     timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
 
 
+class ThresholdSection(Section):
+    """One entry of a budget's `at`: a share of the limit, and what is done from there on."""
+
+    share: Permille
+    action: Action
+
+
 class BudgetSection(Section):
     """A limit on what one party may spend in a window of time."""
 
@@ -185,9 +198,8 @@ class BudgetSection(Section):
     window: Annotated[AnyWindow, BeforeValidator(_window)]
     limit_usd: Annotated[int, BeforeValidator(nano_from_usd)]
     timezone: str = "UTC"
-    alert_at: Annotated[
-        tuple[Annotated[int, BeforeValidator(_permille)], ...], Field(max_length=MAX_ALERTS)
-    ] = ()
+    alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
+    at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
 
     @field_validator("scope")
     @classmethod
@@ -211,6 +223,29 @@ class BudgetSection(Section):
             raise ValueError(f"{value!r} is no known IANA time zone{hint}") from error
         return value
 
+    @field_validator("at")
+    @classmethod
+    def _each_can_happen(cls, value: tuple[ThresholdSection, ...]) -> tuple[ThresholdSection, ...]:
+        if any(entry.action is Action.KILL_RUN for entry in value):
+            raise ValueError(NO_KILL)
+        for action in _ONCE:
+            if sum(entry.action is action for entry in value) > 1:
+                raise ValueError(f"{action.value} is there twice; keep the one that is meant")
+        refused = min((e.share for e in value if e.action is Action.REFUSE), default=FULL_PERMILLE)
+        for entry in value:
+            if entry.action in _ONCE and entry.share > refused:
+                raise ValueError(
+                    f"{entry.action.value} at {entry.share / FULL_PERMILLE:g} is never reached, "
+                    f"because requests are refused from {refused / FULL_PERMILLE:g} on"
+                )
+        return value
+
+    def thresholds(self) -> tuple[Threshold, ...]:
+        """What happens at which share, those of `alert_at` included, the lowest share first."""
+        told = {Threshold(share, Action.ALERT) for share in self.alert_at}
+        told |= {Threshold(entry.share, entry.action) for entry in self.at}
+        return tuple(sorted(told, key=lambda entry: (entry.permille, entry.action)))
+
     def to_budget(self) -> Budget:
         """The budget the ledger keeps; shares have become thousandths and dollars nano-USD."""
         kind, _, scope_id = self.scope.partition(":")
@@ -220,5 +255,5 @@ class BudgetSection(Section):
             self.window,
             self.limit_usd,
             self.timezone,
-            tuple(sorted(set(self.alert_at))),
+            self.thresholds(),
         )

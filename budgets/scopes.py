@@ -14,9 +14,11 @@ from functools import lru_cache
 from math import gcd
 from zoneinfo import ZoneInfo
 
+from budgets.actions import Action, Threshold
 from budgets.rolling import RollingWindow
 from budgets.value import value
 
+FULL_PERMILLE = 1_000
 MAX_REMEMBERED = 10_000
 QUARTER_HOUR_S = 900
 
@@ -92,7 +94,7 @@ class Scopes:
 class Budget:
     """A limit for one scope, or for each scope of a kind where `scope_id` is `*`.
 
-    At each of `alert_permille` thousandths of the limit somebody is told.
+    `at` says what happens at which share of the limit.
     """
 
     kind: ScopeKind
@@ -100,13 +102,27 @@ class Budget:
     window: AnyWindow
     limit_nano: int
     timezone: str = "UTC"
-    alert_permille: tuple[int, ...] = ()
+    at: tuple[Threshold, ...] = ()
     unit: Unit = Unit.USD
 
     @property
     def name(self) -> str:
         unit = "" if self.unit is Unit.USD else f"/{self.unit}"
         return f"{self.kind}:{self.scope_id}/{self.window}{unit}"
+
+    def permille_of(self, action: Action) -> tuple[int, ...]:
+        """The shares at which an action is due, in thousandths, as they are listed."""
+        return tuple([entry.permille for entry in self.at if entry.action is action])
+
+    @property
+    def refuse_permille(self) -> int:
+        """The share beyond which no request is admitted; 1000 where no other is set."""
+        return min(self.permille_of(Action.REFUSE), default=FULL_PERMILLE)
+
+    @property
+    def refuse_nano(self) -> int:
+        """What requests may spend: the limit, or the share of it beyond which they are refused."""
+        return self.limit_nano * self.refuse_permille // FULL_PERMILLE
 
 
 @value
@@ -118,7 +134,7 @@ class Charge:
     against the limit (the oldest first, `account` among them); the oldest is free again at
     `resets_at_s`, and each further one `step_s` later. A limit, and what counts against it, is in
     the charge's `unit`: nano-USD, tokens or requests. A gate is a lone charge that counts other
-    accounts and adds nothing to them.
+    accounts and adds nothing to them. `budget` is the one whose limit it is.
     """
 
     account: str
@@ -130,6 +146,7 @@ class Charge:
     counted: tuple[str, ...] = ()
     step_s: int = 0
     unit: Unit = Unit.USD
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,26 +231,40 @@ def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
     if not isinstance(window, RollingWindow):
         span = _span(window, budget.timezone, now_s)
         account = account_id(budget.kind, scope_id, window, span.start_s, budget.unit)
-        return Charge(account, scope, window, budget.limit_nano, span.end_s, unit=budget.unit)
+        return Charge(
+            account, scope, window, budget.refuse_nano, span.end_s, unit=budget.unit, budget=budget
+        )
     starts, unit = window.counted_starts(now_s), budget.unit
     return Charge(
         account_id(budget.kind, scope_id, window, window.bucket_start(now_s), unit),
         scope,
         window,
-        budget.limit_nano,
+        budget.refuse_nano,
         starts[0] + window.bucket_s + window.length_s,
         counted=tuple(
             [account_id(budget.kind, scope_id, window, start_s, unit) for start_s in starts]
         ),
         step_s=window.bucket_s,
         unit=unit,
+        budget=budget,
     )
 
 
 class BudgetBook:
-    """Every budget, ready to say what a request is charged to."""
+    """Every budget, ready to say what a request is charged to.
 
-    __slots__ = ("_by_kind", "_lasting", "_passing", "_remembered", "_turn_s", "budgets")
+    `degrades` says whether any of them has a share at which requests use a cheaper tier.
+    """
+
+    __slots__ = (
+        "_by_kind",
+        "_lasting",
+        "_passing",
+        "_remembered",
+        "_turn_s",
+        "budgets",
+        "degrades",
+    )
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self.change(budgets)
@@ -241,6 +272,7 @@ class BudgetBook:
     def change(self, budgets: Iterable[Budget]) -> None:
         """Have other budgets from the next request on."""
         self.budgets: tuple[Budget, ...] = tuple(budgets)
+        self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
         by_kind: dict[ScopeKind, dict[str, list[Budget]]] = {}
         for budget in self.budgets:
             by_kind.setdefault(budget.kind, {}).setdefault(budget.scope_id, []).append(budget)
@@ -299,7 +331,7 @@ class BudgetBook:
                     charge = _charge(budget, scope_id, now_s)
                     before = charges.get(charge.account)
                     limit_nano = None if before is None else before.limit_nano
-                    if limit_nano is not None and limit_nano <= budget.limit_nano:
+                    if limit_nano is not None and limit_nano <= budget.refuse_nano:
                         continue  # two budgets count the same spend, and the tighter one decides
                     charges[charge.account] = charge
         return tuple(charges.values())

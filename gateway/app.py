@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from budgets.stores.in_sqlite import SqliteLedger
+from gateway.alerts import AlertCounts
 from gateway.auth import load_secret
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
@@ -62,6 +63,7 @@ class Gateway:
     providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
+    alerts: AlertCounts
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -80,7 +82,7 @@ class Gateway:
             return audit(books, self.warehouse)
 
     def status(self) -> dict[str, Any]:
-        """The gateway's own condition: providers and collector."""
+        """The gateway's own condition: providers, collector and alerts given."""
         state = self.collector.state
         return {
             "providers": {
@@ -94,6 +96,7 @@ class Gateway:
                 "last_batch_ms": state.last_batch_ms,
                 "last_error": state.last_error,
             },
+            "alerts": {"given": self.alerts.total},
         }
 
 
@@ -141,11 +144,20 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         for provider in providers.values():
             await provider.start()
             stack.push_async_callback(provider.stop)
-        watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
+        alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
         sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
-            settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
+            settings,
+            data,
+            registry,
+            ledger,
+            warehouse,
+            collector,
+            providers,
+            run_query,
+            budgets,
+            alerts,
         )
 
 

@@ -168,7 +168,7 @@ def with_sources(
     return [
         {
             **row,
-            "left_nano": max(0, row["limit_nano"] - row["posted_nano"] - row["held_nano"]),
+            "left_nano": max(0, row["refuse_nano"] - row["posted_nano"] - row["held_nano"]),
             "source": "api" if row["name"] in stored else "config",
             "replaces_config": row["name"] in stored and row["name"] in in_file,
         }

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from budgets.config import BudgetSection
 from budgets.money import format_usd
-from budgets.scopes import Budget
+from budgets.scopes import FULL_PERMILLE, Budget
 from gateway.config_reading import ConfigText, FaultList, Shape, read_section
 
 MAX_BODY_BYTES = 65_536
@@ -91,13 +91,22 @@ def read_budget_json(text: bytes) -> BudgetSection:
 
 def terms_of(section: BudgetSection) -> dict[str, Any]:
     """A budget as a person would write it."""
-    return {
+    terms: dict[str, Any] = {
         "scope": section.scope,
         "window": section.window.value,
         "limit_usd": format_usd(section.limit_usd),
         "timezone": section.timezone,
-        "alert_at": [f"{permille / 1_000:g}" for permille in section.alert_at],
+        "alert_at": [_share(permille) for permille in section.alert_at],
     }
+    if section.at:
+        terms["at"] = [
+            {"share": _share(entry.share), "action": entry.action.value} for entry in section.at
+        ]
+    return terms
+
+
+def _share(permille: int) -> str:
+    return f"{permille / FULL_PERMILLE:g}"
 
 
 def in_effect(configured: Iterable[Budget], stored: Iterable[Budget]) -> tuple[Budget, ...]:

@@ -5,7 +5,15 @@ from typing import Any
 
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, window_span, window_starts
+from budgets.scopes import (
+    FULL_PERMILLE,
+    AnyWindow,
+    Budget,
+    ScopeKind,
+    Unit,
+    window_span,
+    window_starts,
+)
 
 Accounts = Callable[[ScopeKind, AnyWindow, Collection[int], Unit], Mapping[str, Account]]
 
@@ -53,5 +61,9 @@ def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> 
         "held_nano": account.held_nano,
         "overrun_nano": account.overrun_nano,
         "resets_at_s": end_s,
-        "alert_at": [permille / 1_000 for permille in budget.alert_permille],
+        "refuse_nano": budget.refuse_nano,
+        "at": [
+            {"share": entry.permille / FULL_PERMILLE, "action": entry.action.value}
+            for entry in budget.at
+        ],
     }

@@ -42,6 +42,7 @@ def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
     setting.add_argument("--limit-usd", required=True, metavar="USD", help="such as 12.50")
     setting.add_argument("--timezone", default="UTC", help="where days and months begin")
     setting.add_argument("--alert-at", metavar="SHARES", help="such as 0.5,0.8,1")
+    setting.add_argument("--at", metavar="ACTIONS", help="such as 0.9=degrade,1=refuse")
     setting.set_defaults(run=_set)
     delete = verbs.add_parser("delete", parents=[files], help="delete a budget that was set")
     delete.add_argument("name", metavar="NAME")
@@ -81,17 +82,25 @@ def _offline_rows(settings: "Settings", name: str | None) -> Sequence[Mapping[st
     return with_books(lambda: offline_budgets(settings, name))
 
 
+def _threshold(entry: str) -> dict[str, str]:
+    """`0.9=degrade` as the configuration writes it."""
+    share, equals, action = entry.partition("=")
+    return {"share": share.strip(), "action": action.strip()} if equals else {"share": entry}
+
+
 def _set(options: argparse.Namespace) -> int:
     from gateway.budget_registry import BudgetFault, read_budget, terms_of
 
     settings = settings_of(options)
-    given = {
+    given: dict[str, Any] = {
         "scope": options.scope,
         "window": options.window,
         "limit_usd": options.limit_usd,
         "timezone": options.timezone,
         "alert_at": [share for share in (options.alert_at or "").split(",") if share],
     }
+    if options.at is not None:
+        given["at"] = [_threshold(entry) for entry in options.at.split(",")]
     try:
         section = read_budget(given)
     except BudgetFault as error:

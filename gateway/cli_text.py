@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from budgets.actions import Action
 from budgets.burndown import MIN_REQUESTS, MIN_SPAN_S, Outlook
 from budgets.money import format_usd
 from budgets.price_card import CardModel
@@ -13,6 +14,12 @@ from gateway.key_registry import KeyRecord
 
 Row = Mapping[str, Any]
 _SOURCES = {"config": "file", "api": "API"}
+_ACTIONS = {
+    Action.ALERT: "alert",
+    Action.DEGRADE: "cheaper tier for auto",
+    Action.REFUSE: "refuse",
+    Action.KILL_RUN: "kill the run",
+}
 _OUTLOOKS = {
     Outlook.NOT_ENOUGH_HISTORY: f"not enough history: {MIN_REQUESTS} requests that cost something "
     f"over {MIN_SPAN_S // 60} minutes are needed",
@@ -91,6 +98,10 @@ def _decision_lines(row: Row, decision: Row) -> Iterator[tuple[str, object]]:
     for missed in decision.get("missed_rules", ()):
         yield "no match", f"{missed['rule']}: {missed['why']}"
     yield "tier", row.get("tier")
+    degraded = decision.get("degraded")
+    if degraded:
+        used = f"{degraded['used'] * 100:g} % of {degraded['budget']} ({degraded['scope']}) is used"
+        yield "degraded", f"{degraded['from_tier']} -> {degraded['to_tier']}: {used}"
     if row.get("model"):
         yield "model", f"{row['model']} ({row.get('upstream_model')} at {row.get('provider')})"
     headroom = decision.get("headroom_nano")
@@ -215,7 +226,8 @@ def _budget_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "held", _usd(row["held_nano"])
     yield "left", _usd(row["left_nano"])
     yield "resets", _moment(row["resets_at_s"])
-    yield "alerts at", ", ".join(f"{share:.1%}" for share in row["alert_at"])
+    for entry in row["at"]:
+        yield f"at {entry['share']:.1%}", _ACTIONS[Action(entry["action"])]
     yield "from", _source(row)
     burndown, sample = row["burndown"], row["sample"]
     if burndown["nano_per_hour"] is not None:

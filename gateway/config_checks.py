@@ -57,6 +57,8 @@ def _known(name: str, names: Collection[str], what: str, path: KeyPath, faults: 
 def _tiers_of_policies(policies: Mapping[str, PolicySection]) -> Iterator[tuple[KeyPath, str]]:
     for name, policy in policies.items():
         yield ("policies", name, "tier"), policy.tier
+        if policy.degrade_to is not None:
+            yield ("policies", name, "degrade_to"), policy.degrade_to
         for index, rule in enumerate(policy.rules):
             yield ("policies", name, "rules", index, "tier"), rule.tier
 

@@ -17,7 +17,7 @@ import orjson
 from budgets.ledger import Refusal
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow
+from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -108,15 +108,24 @@ def _when_again(window: AnyWindow, resets_at: str | None) -> str:
     return f"It resets at {resets_at}." if resets_at else "It does not reset."
 
 
-def budget_exceeded(refusal: Refusal) -> ApiError:
-    """402: the budget named cannot bear the most this request may cost."""
+def budget_exceeded(refusal: Refusal, budget: Budget | None = None) -> ApiError:
+    """402: the budget named cannot bear the most this request may cost.
+
+    `budget` tells where it refuses from a share of its limit on; the limit refused is that share.
+    """
     resets_at = None
     if refusal.resets_at_s is not None:
         resets_at = datetime.fromtimestamp(refusal.resets_at_s, UTC).isoformat()
     left_nano = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
+    limit_nano, refuse_at, lowered = refusal.limit_nano, 1.0, ""
+    if budget is not None and budget.refuse_permille < FULL_PERMILLE:
+        limit_nano, refuse_at = budget.limit_nano, budget.refuse_permille / FULL_PERMILLE
+        lowered = (
+            f" and refuses beyond {refuse_at * 100:g} % of it, ${format_usd(refusal.limit_nano)}"
+        )
     message = (
-        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(refusal.limit_nano)} "
-        f"({refusal.window}), of which ${format_usd(refusal.spent_nano)} is spent and "
+        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(limit_nano)} "
+        f"({refusal.window}){lowered}, of which ${format_usd(refusal.spent_nano)} is spent and "
         f"${format_usd(refusal.held_nano)} held by requests in flight; this request may cost "
         f"${format_usd(refusal.needed_nano)}. "
         + _when_again(refusal.window, resets_at)
@@ -131,7 +140,8 @@ def budget_exceeded(refusal: Refusal) -> ApiError:
         details={
             "scope": refusal.scope,
             "window": refusal.window.value,
-            "limit_usd": format_usd(refusal.limit_nano),
+            "limit_usd": format_usd(limit_nano),
+            "refuse_at": refuse_at,
             "spent_usd": format_usd(refusal.spent_nano),
             "held_usd": format_usd(refusal.held_nano),
             "remaining_usd": format_usd(left_nano),

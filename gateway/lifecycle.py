@@ -16,9 +16,12 @@ An error before stage 5 costs nothing. From there on the hold ends exactly once,
 
 import logging
 import time
+from collections.abc import Iterable
 
 from budgets.admission import headroom_nano, surveyed
 from budgets.ledger import LedgerError, Refusal, Reservation
+from budgets.scopes import Budget, Charge
+from budgets.thresholds import Pressure, pressure_on
 from gateway.clock import new_request_id
 from gateway.desk import Call, Desk, Spending
 from gateway.errors import (
@@ -63,6 +66,7 @@ class Lifecycle:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._spender = Spender(desk)
+        self._rules_weigh = any(policy.weighs_pressure for policy in desk.policies.values())
         self._under_way = 0
 
     async def chat_completions(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,12 +96,12 @@ class Lifecycle:
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = await self._admit(request_id, scope, receive)
         features, classification = self._classify(call)
-        headroom = await self._survey(call)
+        headroom, pressure = await self._survey(call)
         quoter = self._quoter(call, features, headroom)
-        route = self._decide(call, features, classification, quoter)
+        route = self._decide(call, features, classification, quoter, pressure)
         if isinstance(route, RouteDecision) and self._is_tight(route, quoter):
             quoter = quoter.measured()
-            route = self._decide(call, features, classification, quoter)
+            route = self._decide(call, features, classification, quoter, pressure)
         if isinstance(route, NoRoute):
             raise await self._turn_away(call, classification, route, no_route(route))
         spending = await self._reserve(call, classification, route, quoter)
@@ -128,9 +132,12 @@ class Lifecycle:
 
     # 3 ------------------------------------------------------------------------------------
 
-    async def _survey(self, call: Call) -> int | None:
+    async def _survey(self, call: Call) -> tuple[int | None, Pressure | None]:
+        """What the tightest budget has left, and the pressure where anything depends on it."""
         accounts = await self._desk.ledger.survey(surveyed(call.charges))
-        return headroom_nano(accounts, call.charges)
+        weighed = self._rules_weigh or self._desk.budgets.degrades
+        pressure = pressure_on(accounts, call.charges) if weighed else None
+        return headroom_nano(accounts, call.charges), pressure
 
     # 4 ------------------------------------------------------------------------------------
 
@@ -147,7 +154,12 @@ class Lifecycle:
         )
 
     def _decide(
-        self, call: Call, features: Features, classification: Classification, quoter: Quoter
+        self,
+        call: Call,
+        features: Features,
+        classification: Classification,
+        quoter: Quoter,
+        pressure: Pressure | None,
     ) -> RouteDecision | NoRoute:
         desk = self._desk
         identity = call.identity
@@ -158,6 +170,7 @@ class Lifecycle:
             key_id=call.principal.key_id,
             features=features,
             classification=classification,
+            pressure=pressure,
         )
         return decide(
             request,
@@ -227,7 +240,8 @@ class Lifecycle:
         )
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):
-            raise await self._turn_away(call, classification, route, budget_exceeded(hold))
+            error = budget_exceeded(hold, _budget_of(hold, call.charges))
+            raise await self._turn_away(call, classification, route, error)
         event = begin_event(
             request_id=call.request_id,
             admitted_ms=call.now_ms,
@@ -245,3 +259,12 @@ class Lifecycle:
         if isinstance(route, NoRoute):
             return ""
         return route.tier or self._desk.tier_of.get(route.model.name, "")
+
+
+def _budget_of(refusal: Refusal, charges: Iterable[Charge]) -> Budget | None:
+    """The budget that a refusal speaks of."""
+    refused = (refusal.scope, refusal.window, refusal.limit_nano)
+    for charge in charges:
+        if (charge.scope, charge.window, charge.limit_nano) == refused:
+            return charge.budget
+    return None

@@ -241,13 +241,16 @@ class Spender:
 
     def _own_headers(self, spending: Spending) -> list[tuple[bytes, bytes]]:
         route = spending.route
-        return [
+        own = [
             (b"x-weir-request-id", spending.call.request_id.encode()),
             (b"x-weir-model", spending.card.name.encode()),
             (b"x-weir-tier", spending.event.tier.encode()),
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
             (b"x-weir-run", spending.call.identity.run.encode()),
         ]
+        if route.degraded is not None:
+            own.append((b"x-weir-degraded", route.degraded.budget.encode("ascii", "replace")))
+        return own
 
 
 def _request_id_of(headers: RawHeaders) -> str:

@@ -89,6 +89,8 @@ class MatchSection(Section):
     difficulty_max: Share | None = None
     prompt_tokens_min: Tokens | None = None
     prompt_tokens_max: Tokens | None = None
+    pressure_min: Share | None = None
+    pressure_max: Share | None = None
     tools: bool | None = None
     images: bool | None = None
     schema_: Annotated[bool | None, Field(alias="schema")] = None
@@ -96,7 +98,7 @@ class MatchSection(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("difficulty", "prompt_tokens"):
+        for name in ("difficulty", "prompt_tokens", "pressure"):
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if least is not None and most is not None and least > most:
                 raise ValueError(f"{name}_min must not exceed {name}_max")
@@ -120,6 +122,7 @@ class PolicySection(Section):
 
     tier: Text
     fallback: Fallback = Fallback.UP
+    degrade_to: Text | None = None
     rules: tuple[RuleSection, ...] = ()
 
 
@@ -220,6 +223,9 @@ def build_policies(policies: Mapping[str, PolicySection], catalog: Catalog) -> M
     built: list[Policy] = []
     for name, section in policies.items():
         _check_known(section.tier, tiers, ("policies", name, "tier"), "tier")
+        degrade_to = section.degrade_to or ""
+        if degrade_to:
+            _check_known(degrade_to, tiers, ("policies", name, "degrade_to"), "tier")
         rules = tuple(_rules(name, section, tiers))
-        built.append(Policy(name, section.tier, rules, section.fallback))
+        built.append(Policy(name, section.tier, rules, section.fallback, degrade_to))
     return policies_by_name(built)

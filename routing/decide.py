@@ -3,6 +3,7 @@
 `decide` is a function of its arguments: same request, catalog, policies, health and prices, same
 decision. A client that names a model gets that model or an error, never another one. All candidates
 come from one tier, so that money is reserved for the tier that was chosen and not for the dearest.
+Where a budget asks for a cheaper tier, `auto` moves to it; what a client named stays.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +11,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from operator import attrgetter
 
+from budgets.thresholds import Crossed
 from budgets.value import value
 from routing.candidates import Candidate, Quote, Survey
 from routing.catalog import (
@@ -22,6 +24,7 @@ from routing.catalog import (
     TierWish,
     Unknown,
 )
+from routing.degrade import Degraded, cheaper_tier, degrade_words
 from routing.health import Health
 from routing.policies import Choice, Fallback, Policy, RouteRequest
 
@@ -78,7 +81,7 @@ class RouteDecision:
     in order. `reserve` is the dearest of them, so that reserving its ceiling covers them all.
     `over_headroom` says that only money stands in the way: the ledger will refuse, and its word
     counts. `tier`, `policy` and `rule` are empty where they played no part. `reason` is one line of
-    printable ASCII.
+    printable ASCII. `degraded` says that a budget moved the request to a cheaper tier.
     """
 
     candidates: tuple[Candidate, ...]
@@ -93,6 +96,7 @@ class RouteDecision:
     tiers_tried: tuple[str, ...]
     headroom_nano: int | None
     over_headroom: bool
+    degraded: Degraded | None = None
 
     @property
     def model(self) -> ModelCard:
@@ -104,7 +108,7 @@ class RouteDecision:
 
     def evidence(self) -> dict[str, object]:
         """The whole decision as JSON values, for the event and for `weir explain`."""
-        return {
+        evidence: dict[str, object] = {
             "model": self.model.name,
             "provider": self.model.provider,
             "tier": self.tier,
@@ -128,6 +132,9 @@ class RouteDecision:
             "over_headroom": self.over_headroom,
             "rejected": _rejections(self.rejected),
         }
+        if self.degraded is not None:
+            evidence["degraded"] = self.degraded.evidence()
+        return evidence
 
 
 def _rejections(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
@@ -136,7 +143,10 @@ def _rejections(rejected: Iterable[Rejection]) -> list[dict[str, str]]:
 
 @value
 class _Plan:
-    """Where to look, in order, and how that came about."""
+    """Where to look, in order, and how that came about.
+
+    `crossed` is the budget that asks for a tier cheaper than `chosen`, the one of the policy.
+    """
 
     tiers: tuple[tuple[str, tuple[str, ...]], ...]
     policy: str
@@ -144,6 +154,8 @@ class _Plan:
     because: str
     conditions: tuple[str, ...] = ()
     missed: tuple[tuple[str, str], ...] = ()
+    chosen: str = ""
+    crossed: Crossed | None = None
 
 
 def _fallback_tiers(catalog: Catalog, first: str, fallback: Fallback) -> list[str]:
@@ -183,16 +195,32 @@ def _plan(
                 close = get_close_matches(name[:100], policies, n=1)
                 message = f"no policy is called {name[:100]!r}{_did_you_mean(close)}"
                 return NoRoute(NoRouteCode.UNKNOWN_POLICY, message, policy=name[:100])
-            choice = policy.choose(request)
-            names = _fallback_tiers(catalog, choice.tier, policy.fallback)
-            return _Plan(
-                tuple((tier, catalog.tiers_by_name[tier].models) for tier in names),
-                policy.name,
-                choice.rule,
-                _because(policy.name, choice),
-                choice.held,
-                choice.missed,
-            )
+            crossed = None if request.pressure is None else request.pressure.degrade
+            return _plan_by(policy, policy.choose(request), catalog, crossed)
+
+
+def _plan_by(policy: Policy, choice: Choice, catalog: Catalog, crossed: Crossed | None) -> _Plan:
+    """What the policy chose, or a cheaper tier first where a budget asks for it.
+
+    A cheaper tier is a preference: where it cannot serve, the chosen one still may.
+    """
+    chosen, because = choice.tier, _because(policy.name, choice)
+    first = chosen if crossed is None else cheaper_tier(catalog, chosen, policy.degrade_to)
+    names = _fallback_tiers(catalog, first, policy.fallback)
+    if crossed is not None and first != chosen:
+        because = f"{because}; {degrade_words(crossed, chosen, first)}"
+        if chosen not in names:
+            names.append(chosen)
+    return _Plan(
+        tuple((tier, catalog.tiers_by_name[tier].models) for tier in names),
+        policy.name,
+        choice.rule,
+        because,
+        choice.held,
+        choice.missed,
+        chosen,
+        crossed,
+    )
 
 
 def _did_you_mean(suggestions: Iterable[str]) -> str:
@@ -263,7 +291,16 @@ def _decision(
         tiers_tried=tuple(tried),
         headroom_nano=headroom_nano,
         over_headroom=over,
+        degraded=_degraded(plan, tried[-1], catalog),
     )
+
+
+def _degraded(plan: _Plan, tier: str, catalog: Catalog) -> Degraded | None:
+    """The move to a cheaper tier, if the request ended there."""
+    crossed, tiers = plan.crossed, catalog.tiers_by_name
+    if crossed is None or tiers[tier].rank >= tiers[plan.chosen].rank:
+        return None
+    return Degraded(crossed.budget, crossed.scope, crossed.used_permille, plan.chosen, tier)
 
 
 def _header_line(text: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import translate
 
+from budgets.scopes import FULL_PERMILLE
+from budgets.thresholds import Pressure
 from budgets.value import value
 from routing.catalog import Requested
 from routing.classify import Classification
@@ -27,7 +29,10 @@ class Fallback(StrEnum):
 
 @value
 class RouteRequest:
-    """Everything about one request that routing may look at."""
+    """Everything about one request that routing may look at.
+
+    `pressure` is None where nobody asked for it, or no budget limits the request.
+    """
 
     requested: Requested
     workflow: str
@@ -35,6 +40,7 @@ class RouteRequest:
     key_id: str
     features: Features
     classification: Classification
+    pressure: Pressure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,8 @@ class Match:
     """The conditions of a rule; all that are set must hold, and none set matches everything.
 
     Patterns are globs over the whole name: `*` any text, `?` one character, `[ab]` one of these;
-    case counts. Bounds are inclusive. `prompt_tokens_*` compare with the estimate.
+    case counts. Bounds are inclusive. `prompt_tokens_*` compare with the estimate, `pressure_*`
+    with the used share of the tightest budget, in thousandths rounded down.
     """
 
     workflow: tuple[str, ...] = ()
@@ -53,6 +60,8 @@ class Match:
     difficulty_max: float | None = None
     prompt_tokens_min: int | None = None
     prompt_tokens_max: int | None = None
+    pressure_min: float | None = None
+    pressure_max: float | None = None
     tools: bool | None = None
     images: bool | None = None
     schema: bool | None = None
@@ -113,6 +122,10 @@ def _prompt_tokens(request: RouteRequest) -> int:
     return request.features.prompt_tokens
 
 
+def _pressure(request: RouteRequest) -> float:
+    return 0.0 if request.pressure is None else request.pressure.permille / FULL_PERMILLE
+
+
 def _at_least(name: str, bound: float, value: Callable[[RouteRequest], float]) -> Condition:
     return Condition(
         lambda request: value(request) >= bound,
@@ -141,6 +154,7 @@ _GLOBS: tuple[tuple[str, Callable[[RouteRequest], str]], ...] = (
 _RANGES: tuple[tuple[str, Callable[[RouteRequest], float]], ...] = (
     ("difficulty", _difficulty),
     ("prompt_tokens", _prompt_tokens),
+    ("pressure", _pressure),
 )
 
 
@@ -204,12 +218,25 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Rules in order, and the tier where none matches."""
+    """Rules in order, and the tier where none matches.
+
+    `degrade_to` is the tier for requests whose budget asks for a cheaper one; empty: the next
+    cheaper one.
+    """
 
     name: str
     tier: str
     rules: tuple[Rule, ...] = ()
     fallback: Fallback = Fallback.UP
+    degrade_to: str = ""
+
+    @property
+    def weighs_pressure(self) -> bool:
+        """Whether a rule looks at how much of the budgets is used."""
+        return any(
+            rule.match.pressure_min is not None or rule.match.pressure_max is not None
+            for rule in self.rules
+        )
 
     def choose(self, request: RouteRequest) -> Choice:
         """The tier of the first rule that matches."""

@@ -15,6 +15,7 @@ from budgets.config import (
     LedgerSection,
     ModelPricing,
     PriceSection,
+    ThresholdSection,
 )
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
@@ -42,6 +43,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     RuleSection: "configuration.md",
     MatchSection: "configuration.md",
     BudgetSection: "configuration.md",
+    ThresholdSection: "configuration.md",
     TelemetrySection: "configuration.md",
     AlertsSection: "configuration.md",
     PriceSection: "prices.md",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from budgets.actions import Action, Threshold
 from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
 from budgets.prices import cost
 from budgets.rolling import RollingWindow
@@ -189,13 +190,53 @@ def test_a_length_of_time_is_a_rolling_window() -> None:
     assert "366d" in fault_of(BudgetSection, {**values, "window": "400d"})
 
 
+def at_text(*entries: str) -> str:
+    listed = ", ".join(f'{{ share = {e.split()[0]}, action = "{e.split()[1]}" }}' for e in entries)
+    return f'scope = "org"\nwindow = "day"\nlimit_usd = 1\nat = [{listed}]\n'
+
+
 def test_alerts_are_exact_shares_of_the_limit() -> None:
     text = 'scope = "org"\nwindow = "day"\nlimit_usd = 1\nalert_at = [1, 0.8, 0.001, "0.5", 0.5]'
     budget = BudgetSection.model_validate(read(text)).to_budget()
-    assert budget.alert_permille == (1, 500, 800, 1_000)
+    assert budget.at == tuple(Threshold(share, Action.ALERT) for share in (1, 500, 800, 1_000))
+
+
+def test_actions_are_ordered_by_their_share_with_the_short_alerts_among_them() -> None:
+    text = at_text("1.0 refuse", "0.9 degrade", "0.8 alert") + "alert_at = [0.95, 0.8]"
+    budget = BudgetSection.model_validate(read(text)).to_budget()
+    assert [(entry.permille, entry.action.value) for entry in budget.at] == [
+        (800, "alert"),
+        (900, "degrade"),
+        (950, "alert"),
+        (1_000, "refuse"),
+    ]
+    assert (budget.refuse_permille, budget.refuse_nano) == (1_000, 10**9)
 
 
 @pytest.mark.parametrize("share", [0, -1, "1.001", "0.0005", "80%", "NaN", True, 0.5, None, "1e-9"])
 def test_a_share_that_is_none_is_refused(share: object) -> None:
     values = {"scope": "org", "window": "day", "limit_usd": "2", "alert_at": [share]}
     assert "expected a share of the limit such as 0.8" in fault_of(BudgetSection, values)
+    values = {**values, "alert_at": [], "at": [{"share": share, "action": "alert"}]}
+    assert "expected a share of the limit such as 0.8" in fault_of(BudgetSection, values)
+
+
+@pytest.mark.parametrize(
+    ("entries", "hint"),
+    [
+        ([], "at least 1 item"),
+        (["0.1 alert"] * 11, "at most 10 items"),
+        (["0.1 degrad"], "'degrade'"),
+        (["0.1 degrade", "0.2 degrade"], "degrade is there twice"),
+        (["0.1 refuse", "0.2 refuse"], "refuse is there twice"),
+        (["0.1 kill_run"], "kill_run is not available"),
+        (["0.9 degrade", "0.8 refuse"], "degrade at 0.9 is never reached, because requests are"),
+    ],
+)
+def test_actions_that_cannot_be_meant_are_refused(entries: list[str], hint: str) -> None:
+    assert hint in fault_of(BudgetSection, read(at_text(*entries)))
+
+
+def test_an_action_at_the_share_of_a_refusal_and_an_alert_beyond_it_are_allowed() -> None:
+    text = at_text("0.8 degrade", "0.8 refuse", "1 alert")
+    assert BudgetSection.model_validate(read(text)).to_budget().refuse_permille == 800

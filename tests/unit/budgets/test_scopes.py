@@ -1,6 +1,7 @@
 """Who is charged, and where a window begins and ends on the clocks of the world."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from budgets.actions import Action, Threshold
+from budgets.rolling import RollingWindow
 from budgets.scopes import (
     Budget,
     BudgetBook,
@@ -179,8 +182,9 @@ def test_the_organisation_is_always_charged_and_without_a_limit() -> None:
     assert BudgetBook([]).charges(SCOPES, 0) == (
         Charge("org:o|total|0", "org:o", Window.TOTAL, None, None),
     )
-    limited = BudgetBook([Budget(ScopeKind.ORG, "*", Window.TOTAL, 5)]).charges(SCOPES, 0)
-    assert limited == (Charge("org:o|total|0", "org:o", Window.TOTAL, 5, None),)
+    budget = Budget(ScopeKind.ORG, "*", Window.TOTAL, 5)
+    limited = BudgetBook([budget]).charges(SCOPES, 0)
+    assert limited == (Charge("org:o|total|0", "org:o", Window.TOTAL, 5, None, budget=budget),)
 
 
 def test_every_scope_of_a_request_is_charged_to_its_own_account() -> None:
@@ -234,6 +238,46 @@ def test_two_parties_or_windows_never_share_an_account(
 
 def test_a_budget_is_named_after_its_scope_and_window() -> None:
     assert Budget(ScopeKind.KEY, "*", Window.MONTH, 5).name == "key:*/month"
+
+
+@pytest.mark.parametrize(
+    ("limit_nano", "at", "expected"),
+    [
+        (1_000, (), 1_000),
+        (1_000, (Threshold(900, Action.REFUSE),), 900),
+        (1_000, (Threshold(500, Action.DEGRADE), Threshold(1_000, Action.REFUSE)), 1_000),
+        (999, (Threshold(1, Action.REFUSE),), 0),
+        (10_001, (Threshold(999, Action.REFUSE),), 9_990),
+        (0, (Threshold(500, Action.REFUSE),), 0),
+    ],
+)
+def test_a_share_at_which_requests_are_refused_is_the_limit_they_meet(
+    limit_nano: int, at: tuple[Threshold, ...], expected: int
+) -> None:
+    for window in (Window.DAY, RollingWindow(86_400)):
+        budget = Budget(ScopeKind.TEAM, "*", window, limit_nano, at=at)
+        assert budget.refuse_nano == expected
+        (charge,) = of_kind(BudgetBook([budget]).charges(SCOPES, 0), ScopeKind.TEAM)
+        assert (charge.limit_nano, charge.budget) == (expected, budget)
+
+
+def test_the_limit_that_requests_meet_says_which_of_two_budgets_is_tighter() -> None:
+    low = Budget(ScopeKind.TEAM, "t", Window.HOUR, 10, "UTC", (Threshold(500, Action.REFUSE),))
+    high = Budget(ScopeKind.TEAM, "t", Window.HOUR, 7, "Asia/Kathmandu")
+    for budgets in ([low, high], [high, low]):
+        (charge,) = of_kind(BudgetBook(budgets).charges(SCOPES, 0), ScopeKind.TEAM)
+        assert charge.limit_nano == 5
+
+
+def test_a_book_knows_whether_any_budget_asks_for_cheaper_tiers() -> None:
+    plain = Budget(ScopeKind.TEAM, "t", Window.HOUR, 7, at=(Threshold(500, Action.ALERT),))
+    asking = replace(plain, at=(Threshold(500, Action.DEGRADE),))
+    book = BudgetBook([plain])
+    assert not book.degrades
+    book.change([plain, asking])
+    assert book.degrades
+    assert asking.permille_of(Action.DEGRADE) == (500,)
+    assert asking.permille_of(Action.ALERT) == ()
 
 
 def test_the_epoch_is_inside_its_windows() -> None:

@@ -5,22 +5,27 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from budgets.actions import Action, Threshold
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
-from gateway.alerts import AlertWatch, pause_ms
+from gateway.alerts import AlertCounts, AlertWatch, pause_ms
 from gateway.webhook import Receiver, Webhook
 from tests.unit.gateway.desks import run
 
 NOON_MS = 1_793_534_400_000
-DAY = Budget(ScopeKind.KEY, "*", Window.DAY, 1_000, "UTC", (500, 1_000))
+HALF, ALL = Threshold(500, Action.ALERT), Threshold(1_000, Action.ALERT)
+DAY = Budget(
+    ScopeKind.KEY, "*", Window.DAY, 1_000, "UTC", (HALF, Threshold(700, Action.DEGRADE), ALL)
+)
 
 
 @dataclass
@@ -72,12 +77,20 @@ class Clock:
 
 
 def watching(
-    path: Path, books: Books, clock: Clock, url: str | None, budget: Budget = DAY, attempts: int = 5
+    path: Path,
+    books: Books,
+    clock: Clock,
+    url: str | None,
+    budget: Budget = DAY,
+    attempts: int = 5,
+    counts: AlertCounts | None = None,
 ) -> tuple[AlertWatch, AlertStore]:
     store = AlertStore(path / "keys.sqlite3")
     webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
-    watch = AlertWatch(book, lambda: nullcontext(books.accounts), store, webhook, clock)  # type: ignore[arg-type, return-value]
+    on_alert = (counts or AlertCounts()).on_alert
+    open_accounts = partial(nullcontext, books.accounts)
+    watch = AlertWatch(book, open_accounts, store, webhook, clock, on_alert)  # type: ignore[arg-type]
     return watch, store
 
 
@@ -130,7 +143,7 @@ def test_each_crossing_is_told_once_in_a_window_and_across_restarts(
 
 def test_a_rolling_budget_alerts_again_after_it_has_been_below(tmp_path: Path) -> None:
     async def story() -> None:
-        budget = Budget(ScopeKind.KEY, "*", RollingWindow(86_400), 1_000, "UTC", (500,))
+        budget = Budget(ScopeKind.KEY, "*", RollingWindow(86_400), 1_000, "UTC", (HALF,))
         books, clock = Books(), Clock()
         async with receiving() as post:
             watch, store = watching(tmp_path, books, clock, post.url, budget)
@@ -195,6 +208,22 @@ def test_without_a_webhook_the_log_alone_tells(tmp_path: Path) -> None:
         assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
         assert store.due(10**15, 10) == []
         store.close()
+
+    run(story())
+
+
+def test_alerts_are_counted_once_for_each_crossing_and_other_actions_are_no_alerts(
+    tmp_path: Path,
+) -> None:
+    async def story() -> None:
+        books, counts = Books({"a": 600, "b": 400}), AlertCounts()
+        watch, store = watching(tmp_path, books, Clock(), None, counts=counts)
+        for spent in (600, 800, 1_000, 1_000):
+            books.spent["b"] = spent
+            await look_and_deliver(watch)
+        store.close()
+        assert counts.given == {("key:*/day", 500): 2, ("key:*/day", 1_000): 1}
+        assert counts.total == 3
 
     run(story())
 

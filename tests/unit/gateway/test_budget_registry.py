@@ -43,6 +43,26 @@ def test_a_budget_is_kept_and_comes_back_as_it_was_set(
     again.close()
 
 
+def test_actions_come_back_as_they_were_set_and_as_a_person_would_write_them(
+    registry: BudgetRegistry,
+) -> None:
+    at = [{"share": "0.9", "action": "degrade"}, {"share": "0.955", "action": "refuse"}]
+    section = read_budget({**MONTH, "alert_at": ["0.8"], "at": at})
+    registry.put(section, "admin", 5)
+    [budget] = registry.budgets()
+    assert budget == section.to_budget()
+    assert [(entry.permille, entry.action.value) for entry in budget.at] == [
+        (800, "alert"),
+        (900, "degrade"),
+        (955, "refuse"),
+    ]
+    [change] = registry.changes()
+    assert change.after is not None
+    assert (change.after["alert_at"], change.after["at"]) == (["0.8"], at)
+    assert read_budget(change.after) == section
+    assert "at" not in terms_of(read_budget(MONTH))
+
+
 def test_every_change_is_noted_with_before_and_after(registry: BudgetRegistry) -> None:
     first, second = read_budget(MONTH), read_budget({**MONTH, "limit_usd": "1"})
     registry.put(first, "k1", 5)
@@ -89,6 +109,15 @@ def test_a_noted_change_can_be_neither_edited_nor_deleted(
         ),
         ({"scope": "org", "window": "day"}, "limit_usd", "is missing"),
         ([], "", "expected a table"),
+        (
+            {**MONTH, "at": [{"share": 1, "action": "refuse"}, {"share": 0.9, "action": "degrad"}]},
+            "at[1].share",
+            "expected a share",
+        ),
+        ({**MONTH, "at": [{"share": "0.9", "action": "degrad"}]}, "at[0].action", '"degrade"?'),
+        ({**MONTH, "at": [{"share": "0.9", "acton": "alert"}]}, "at[0].action", "is missing"),
+        ({**MONTH, "at": [{"share": "0.9"}]}, "at[0].action", "is missing"),
+        ({**MONTH, "at": []}, "at", "at least 1 item"),
     ],
 )
 def test_terms_that_are_no_budget_are_refused_as_in_the_configuration(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+from budgets.actions import Action, Threshold
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, Window, window_span
@@ -55,7 +56,8 @@ def test_a_scope_with_a_budget_of_its_own_is_shown_with_that_one() -> None:
 
 
 def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
-    budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100, "UTC", (500, 1_000))
+    at = (Threshold(500, Action.ALERT), Threshold(900, Action.REFUSE))
+    budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100, "UTC", at)
     [row] = budget_rows([budget], lambda *_: {"acme": Account(120, 5, 20)}, NOW_S)
     assert row == {
         "name": "org:acme/day",
@@ -67,7 +69,8 @@ def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
         "held_nano": 5,
         "overrun_nano": 20,
         "resets_at_s": DAY.end_s,
-        "alert_at": [0.5, 1.0],
+        "refuse_nano": 90,
+        "at": [{"share": 0.5, "action": "alert"}, {"share": 0.9, "action": "refuse"}],
     }
 
 

@@ -3,14 +3,16 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
+from budgets.actions import Action, Threshold
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
-from budgets.scopes import Window
+from budgets.scopes import Budget, ScopeKind, Window
 from gateway import errors
 from gateway.errors import ApiError, bad_request, budget_exceeded, no_route, stream_cut
 from gateway.providers.port import UpstreamError, UpstreamFault
@@ -72,6 +74,21 @@ def test_a_spent_budget_says_which_how_much_and_until_when() -> None:
     assert (body["scope"], body["window"]) == ("workflow:lab/notes", "day")
     assert body["resets_at"] == "2026-09-22T00:00:00+00:00"
     assert "workflow:lab/notes" in body["message"]
+    assert body["refuse_at"] == 1
+    assert "refuses" not in body["message"]
+
+
+def test_a_budget_that_refuses_at_a_share_of_its_limit_names_both() -> None:
+    at = (Threshold(950, Action.REFUSE),)
+    budget = Budget(ScopeKind.WORKFLOW, "*", Window.DAY, 2_000_000_000, at=at)
+    refusal = replace(REFUSAL, limit_nano=budget.refuse_nano)
+    body = orjson.loads(budget_exceeded(refusal, budget).body())["error"]
+    assert body["refuse_at"] == 0.95
+    assert (body["limit_usd"], body["remaining_usd"]) == ("2.000000000", "0.000000000")
+    assert (
+        "workflow:lab/notes has a limit of $2.000000000 (day) and refuses beyond 95 % of it, "
+        "$1.900000000, of which $1.500000000 is spent" in body["message"]
+    )
 
 
 def test_a_rolling_budget_says_when_enough_is_free_again() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from budgets.thresholds import Pressure
 from routing.catalog import Auto, Capability, Catalog, ModelCard, Requested, Tier
 from routing.classify import Classification
 from routing.features import Features
@@ -61,6 +62,7 @@ def make_request() -> Callable[..., RouteRequest]:
         key_id: str = "k1",
         task: Task = Task.CHAT,
         difficulty: float = 0.3,
+        pressure: Pressure | None = None,
         **features: Any,
     ) -> RouteRequest:
         return RouteRequest(
@@ -70,6 +72,7 @@ def make_request() -> Callable[..., RouteRequest]:
             key_id=key_id,
             features=Features(**{"prompt_tokens": 100, **features}),
             classification=Classification(task, difficulty, ()),
+            pressure=pressure,
         )
 
     return make

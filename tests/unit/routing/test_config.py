@@ -55,10 +55,12 @@ team = ["a", "b*"]
 task = ["code", "math"]
 difficulty_min = 0.6
 schema = true
+pressure_max = 0.95
 
 [policies.night]
-tier = "small"
+tier = "frontier"
 fallback = "none"
+degrade_to = "small"
 """
 
 
@@ -102,9 +104,11 @@ def test_policies_become_rules_in_order() -> None:
         task=(Task.CODE, Task.MATH),
         difficulty_min=0.6,
         schema=True,
+        pressure_max=0.95,
     )
-    assert built["default"].fallback is Fallback.UP
-    assert built["night"].fallback is Fallback.NONE
+    assert built["default"].weighs_pressure
+    assert (built["default"].fallback, built["default"].degrade_to) == (Fallback.UP, "")
+    assert (built["night"].fallback, built["night"].degrade_to) == (Fallback.NONE, "small")
 
 
 def test_no_policies_at_all_are_allowed() -> None:
@@ -138,6 +142,7 @@ MATCHES_ALL = [{"name": "all", "tier": "small"}, {"name": "late", "tier": "small
         (("tiers", "small", "rank"), 2, ("tiers", "frontier"), ""),
         (("policies", "default", "tier"), "smal", ("policies", "default", "tier"), "small"),
         ((*RULE, "tier"), "fronteer", (*RULE, "tier"), "frontier"),
+        (("policies", "night", "degrade_to"), "smal", ("policies", "night", "degrade_to"), "small"),
         (("models", "big", "aliases"), ["gpt-5"], ("models", "big", "aliases", 0), ""),
         (("models", "big", "aliases"), ["smollm2"], ("models", "big", "aliases", 0), ""),
         (("models", "big", "aliases"), ["auto"], ("models", "big", "aliases", 0), ""),
@@ -193,6 +198,8 @@ def test_a_section_alone_is_checked(
     [
         ({"difficulty_min": 0.7, "difficulty_max": 0.6}, "difficulty_min must not exceed"),
         ({"prompt_tokens_min": 7, "prompt_tokens_max": 6}, "prompt_tokens_min must not exceed"),
+        ({"pressure_min": 0.7, "pressure_max": 0.6}, "pressure_min must not exceed"),
+        ({"pressure_max": 80}, "less than or equal to 1"),
         ({"difficulty_min": 1.1}, "less than or equal to 1"),
         ({"task": "cooking"}, "'chat'"),
         ({"workflow": ""}, "at least 1 character"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from budgets.thresholds import Pressure
 from routing.lexicon import Task
 from routing.policies import Match, Policy, RouteRequest, Rule, policies_by_name
 
@@ -58,6 +59,10 @@ def test_team_and_key_have_globs_of_their_own(make_request: MakeRequest) -> None
         ({"prompt_tokens_max": 99}, False),
         ({"task": (Task.CODE, Task.MATH)}, True),
         ({"task": (Task.CHAT,)}, False),
+        ({"pressure_min": 0.9}, True),
+        ({"pressure_min": 0.901}, False),
+        ({"pressure_max": 0.9}, True),
+        ({"pressure_max": 0.899}, False),
         ({"tools": True}, True),
         ({"tools": False}, False),
         ({"images": False}, True),
@@ -70,7 +75,14 @@ def test_team_and_key_have_globs_of_their_own(make_request: MakeRequest) -> None
 def test_bounds_are_inclusive_and_flags_work_both_ways(
     make_request: MakeRequest, conditions: dict[str, Any], expected: bool
 ) -> None:
-    request = make_request(task=Task.MATH, difficulty=0.5, prompt_tokens=100, tools=2, schema=True)
+    request = make_request(
+        task=Task.MATH,
+        difficulty=0.5,
+        prompt_tokens=100,
+        tools=2,
+        schema=True,
+        pressure=Pressure(900),
+    )
     assert matches(request, **conditions) is expected
 
 
@@ -114,6 +126,28 @@ def test_without_a_match_the_policy_has_its_own_tier(make_request: MakeRequest) 
 def test_large_numbers_are_written_out(make_request: MakeRequest) -> None:
     rule = Rule("long", Match(prompt_tokens_min=1_000_000), "large")
     assert rule.held(make_request(prompt_tokens=1_234_567)) == ("prompt_tokens 1234567 >= 1000000",)
+
+
+def test_a_request_that_no_budget_limits_is_under_no_pressure(make_request: MakeRequest) -> None:
+    assert matches(make_request(), pressure_max=0.0)
+    assert not matches(make_request(), pressure_min=0.001)
+
+
+@pytest.mark.parametrize("thousandths", range(0, 1_001, 7))
+def test_a_bound_on_pressure_in_three_decimals_is_exact(
+    make_request: MakeRequest, thousandths: int
+) -> None:
+    bound = float(f"0.{thousandths:03d}") if thousandths < 1_000 else 1.0
+    request = make_request(pressure=Pressure(thousandths))
+    assert matches(request, pressure_min=bound, pressure_max=bound)
+
+
+def test_a_policy_knows_whether_its_rules_look_at_pressure() -> None:
+    assert not Policy(
+        "p", "small", (Rule("r", Match(difficulty_min=0.1), "large"),)
+    ).weighs_pressure
+    for match in (Match(pressure_min=0.0), Match(pressure_max=0.5)):
+        assert Policy("p", "small", (Rule("r", match, "large"),)).weighs_pressure
 
 
 def test_two_policies_of_one_name_are_refused() -> None:
