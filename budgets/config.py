@@ -156,7 +156,6 @@ def _window(value: object) -> object:
 
 
 MAX_THRESHOLDS = 10
-NO_KILL = "kill_run is not available in this version; a budget run:* stops each run at its limit"
 _ONCE = (Action.DEGRADE, Action.REFUSE, Action.KILL_RUN)
 
 
@@ -226,8 +225,6 @@ class BudgetSection(Section):
     @field_validator("at")
     @classmethod
     def _each_can_happen(cls, value: tuple[ThresholdSection, ...]) -> tuple[ThresholdSection, ...]:
-        if any(entry.action is Action.KILL_RUN for entry in value):
-            raise ValueError(NO_KILL)
         for action in _ONCE:
             if sum(entry.action is action for entry in value) > 1:
                 raise ValueError(f"{action.value} is there twice; keep the one that is meant")

@@ -253,7 +253,8 @@ def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
 class BudgetBook:
     """Every budget, ready to say what a request is charged to.
 
-    `degrades` says whether any of them has a share at which requests use a cheaper tier.
+    `degrades` says whether any of them has a share at which requests use a cheaper tier, `kills`
+    whether one has a share at which runs end.
     """
 
     __slots__ = (
@@ -264,6 +265,7 @@ class BudgetBook:
         "_turn_s",
         "budgets",
         "degrades",
+        "kills",
     )
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
@@ -273,6 +275,7 @@ class BudgetBook:
         """Have other budgets from the next request on."""
         self.budgets: tuple[Budget, ...] = tuple(budgets)
         self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
+        self.kills = any(budget.permille_of(Action.KILL_RUN) for budget in self.budgets)
         by_kind: dict[ScopeKind, dict[str, list[Budget]]] = {}
         for budget in self.budgets:
             by_kind.setdefault(budget.kind, {}).setdefault(budget.scope_id, []).append(budget)

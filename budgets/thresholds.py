@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from budgets.actions import Action
 from budgets.admission import counted
 from budgets.ledger import Account
-from budgets.scopes import FULL_PERMILLE, Charge
+from budgets.scopes import FULL_PERMILLE, Charge, Unit
 from budgets.value import value
 
 
@@ -72,7 +72,7 @@ def pressure_on(accounts: Mapping[str, Account], charges: Sequence[Charge]) -> P
     degrade: Crossed | None = None
     for charge in charges:
         budget = charge.budget
-        if budget is None:
+        if budget is None or charge.unit is Unit.GATE:
             continue
         used = _used_permille(counted(accounts, charge).committed_nano, budget.limit_nano)
         if tightest is None or used > tightest:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import orjson
 
+from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
@@ -148,6 +149,20 @@ def budget_exceeded(refusal: Refusal, budget: Budget | None = None) -> ApiError:
             "needed_usd": format_usd(refusal.needed_nano),
             "resets_at": resets_at,
         },
+    )
+
+
+def run_killed(kill: Kill) -> ApiError:
+    """402: a budget has ended the run of this request for good."""
+    share = kill.permille / FULL_PERMILLE
+    return ApiError(
+        402,
+        "run_killed",
+        f"Run {kill.run} was killed: budget {kill.budget} ends a run whose request finds "
+        f"{share * 100:g} % of its limit spent. No further request of this run is answered.",
+        kind="insufficient_quota",
+        retry=False,
+        details={"run": kill.run, "budget": kill.budget, "kill_at": share},
     )
 
 

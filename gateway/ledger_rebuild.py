@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import orjson
+
+from budgets.kills import killed_account
 from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
 from budgets.scopes import BudgetBook, Charge, Scopes, Unit
@@ -15,8 +18,8 @@ _TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
-    f"run_id, run_source, model, usage_source, cost_nano, overrun_nano, {', '.join(_TOKENS)} "
-    "FROM event "
+    f"run_id, run_source, model, usage_source, cost_nano, overrun_nano, {', '.join(_TOKENS)}, "
+    "CASE kind WHEN 'run_killed' THEN decision_json ELSE '' END AS decision_json FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
 )
@@ -33,6 +36,8 @@ def restored_entries(warehouse: Warehouse, budgets: BudgetBook) -> Iterator[Rest
 
 
 def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
+    if row["kind"] == EventKind.RUN_KILLED:
+        return _kill_entry(row)
     own_run = row["run_source"] == OWN_RUN
     scopes = _scopes(row)
     charged = budgets.charges(scopes, row["admitted_ms"] // 1000, lone_run=own_run)
@@ -87,3 +92,16 @@ def _bill(row: Row, settlement: Settlement, charges: Sequence[Charge]) -> Bill:
             [0 if unit is Unit.REQUESTS else took for unit, took in zip(units, posted, strict=True)]
         )
     return Bill(tokens, posted=posted)
+
+
+def _kill_entry(row: Row) -> RestoredEntry:
+    """The marker of a killed run: it moved no money, and has to be there again."""
+    told = orjson.loads(row["decision_json"])["killed"]
+    return RestoredEntry(
+        Settlement(row["event_id"], HoldState.SETTLED, 0, 0),
+        (killed_account(told["run"], told["budget"]),),
+        row["event_id"],
+        row["ended_ms"],
+        row["admitted_ms"],
+        bill=Bill(posted=(1,)),
+    )

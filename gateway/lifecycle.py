@@ -14,13 +14,15 @@
 An error before stage 5 costs nothing. From there on the hold ends exactly once, whatever happens.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterable
 
 from budgets.admission import headroom_nano, surveyed
+from budgets.kills import Kill, gates, killed_by, shut
 from budgets.ledger import LedgerError, Refusal, Reservation
-from budgets.scopes import Budget, Charge
+from budgets.scopes import Charge, Unit
 from budgets.thresholds import Pressure, pressure_on
 from gateway.clock import new_request_id
 from gateway.desk import Call, Desk, Spending
@@ -31,6 +33,7 @@ from gateway.errors import (
     ledger_unavailable,
     no_route,
     overloaded,
+    run_killed,
     unauthorized,
 )
 from gateway.identity import OWN_RUN, identify
@@ -46,6 +49,7 @@ from gateway.response import (
     Send,
     read_body,
 )
+from gateway.run_kills import kill_event, mark_killed
 from gateway.spending import Spender
 from gateway.wire import read_chat_request
 from routing.catalog import AUTO, Auto, Requested
@@ -53,7 +57,7 @@ from routing.classify import Classification, classify
 from routing.decide import NoRoute, RouteDecision, decide
 from routing.features import Features, extract_with_text
 from routing.policies import RouteRequest
-from telemetry.event import Ending, EventKind
+from telemetry.event import Ending, EventKind, TelemetryEvent
 
 LOG = logging.getLogger("weir.gateway")
 # Below one part in so many of the headroom, a hold by size cannot starve anybody.
@@ -96,12 +100,14 @@ class Lifecycle:
     async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         call = await self._admit(request_id, scope, receive)
         features, classification = self._classify(call)
-        headroom, pressure = await self._survey(call)
+        headroom, pressure, kill = await self._survey(call)
         quoter = self._quoter(call, features, headroom)
         route = self._decide(call, features, classification, quoter, pressure)
         if isinstance(route, RouteDecision) and self._is_tight(route, quoter):
             quoter = quoter.measured()
             route = self._decide(call, features, classification, quoter, pressure)
+        if kill is not None:
+            raise await self._kill(call, classification, route, kill)
         if isinstance(route, NoRoute):
             raise await self._turn_away(call, classification, route, no_route(route))
         spending = await self._reserve(call, classification, route, quoter)
@@ -119,9 +125,10 @@ class Lifecycle:
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id)
         admitted_ms = self._desk.now_ms()
-        charges = self._desk.budgets.charges(
-            identity.scopes, admitted_ms // 1000, lone_run=identity.run_source == OWN_RUN
-        )
+        book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
+        charges = book.charges(identity.scopes, admitted_ms // 1000, lone_run=lone_run)
+        if book.kills:
+            charges += gates(charges, identity.scopes, lone_run=lone_run)
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
 
     # 2 ------------------------------------------------------------------------------------
@@ -132,12 +139,17 @@ class Lifecycle:
 
     # 3 ------------------------------------------------------------------------------------
 
-    async def _survey(self, call: Call) -> tuple[int | None, Pressure | None]:
-        """What the tightest budget has left, and the pressure where anything depends on it."""
+    async def _survey(self, call: Call) -> tuple[int | None, Pressure | None, Kill | None]:
+        """What the tightest budget has left; pressure and kill where any budget asks for them."""
         accounts = await self._desk.ledger.survey(surveyed(call.charges))
-        weighed = self._rules_weigh or self._desk.budgets.degrades
+        book, identity = self._desk.budgets, call.identity
+        weighed = self._rules_weigh or book.degrades
         pressure = pressure_on(accounts, call.charges) if weighed else None
-        return headroom_nano(accounts, call.charges), pressure
+        kill = None
+        if book.kills:
+            lone_run = identity.run_source == OWN_RUN
+            kill = killed_by(accounts, call.charges, identity.scopes, lone_run=lone_run)
+        return headroom_nano(accounts, call.charges), pressure, kill
 
     # 4 ------------------------------------------------------------------------------------
 
@@ -202,7 +214,37 @@ class Lifecycle:
         error: ApiError,
     ) -> ApiError:
         """Write the refusal down, and hand back the error to send."""
-        event = begin_event(
+        event = self._begin(call, classification, route, 0)
+        event.kind = EventKind.REFUSAL
+        end_event(event, Ending.REFUSED, error.status, error.code)
+        stamp(event, call.started_s)
+        event.gateway_ms = event.total_ms
+        await self._desk.ledger.record(event.to_outbox())
+        return error
+
+    async def _kill(
+        self,
+        call: Call,
+        classification: Classification,
+        route: RouteDecision | NoRoute,
+        kill: Kill,
+    ) -> ApiError:
+        """Refuse a request of a killed run; where this one ends it, mark the run first."""
+        if kill.due and kill.account:
+            event = kill_event(self._begin(call, classification, route, 0), kill)
+            stamp(event, call.started_s)
+            lease_ms = self._desk.limits.lease_ms
+            await asyncio.shield(mark_killed(self._desk.ledger, kill, event, lease_ms))
+        return await self._turn_away(call, classification, route, run_killed(kill))
+
+    def _begin(
+        self,
+        call: Call,
+        classification: Classification,
+        route: RouteDecision | NoRoute,
+        reserved_nano: int,
+    ) -> TelemetryEvent:
+        return begin_event(
             request_id=call.request_id,
             admitted_ms=call.now_ms,
             identity=call.identity,
@@ -210,14 +252,8 @@ class Lifecycle:
             classification=classification,
             route=route,
             tier=self._tier_of(route),
-            reserved_nano=0,
+            reserved_nano=reserved_nano,
         )
-        event.kind = EventKind.REFUSAL
-        end_event(event, Ending.REFUSED, error.status, error.code)
-        stamp(event, call.started_s)
-        event.gateway_ms = event.total_ms
-        await self._desk.ledger.record(event.to_outbox())
-        return error
 
     # 5 ------------------------------------------------------------------------------------
 
@@ -240,18 +276,9 @@ class Lifecycle:
         )
         hold = await self._desk.ledger.reserve(reservation)
         if isinstance(hold, Refusal):
-            error = budget_exceeded(hold, _budget_of(hold, call.charges))
+            error = _refused(hold, call.charges)
             raise await self._turn_away(call, classification, route, error)
-        event = begin_event(
-            request_id=call.request_id,
-            admitted_ms=call.now_ms,
-            identity=call.identity,
-            chat=call.chat,
-            classification=classification,
-            route=route,
-            tier=self._tier_of(route),
-            reserved_nano=hold.amount_nano,
-        )
+        event = self._begin(call, classification, route, hold.amount_nano)
         return Spending(call, route, hold, bids, quoter, event, route.model)
 
     def _tier_of(self, route: RouteDecision | NoRoute) -> str:
@@ -261,10 +288,11 @@ class Lifecycle:
         return route.tier or self._desk.tier_of.get(route.model.name, "")
 
 
-def _budget_of(refusal: Refusal, charges: Iterable[Charge]) -> Budget | None:
-    """The budget that a refusal speaks of."""
-    refused = (refusal.scope, refusal.window, refusal.limit_nano)
+def _refused(refusal: Refusal, charges: Iterable[Charge]) -> ApiError:
+    """The error for a refusal: a budget without room, or the gate of a run killed just now."""
     for charge in charges:
-        if (charge.scope, charge.window, charge.limit_nano) == refused:
-            return charge.budget
-    return None
+        if charge.account == refusal.account:
+            if charge.unit is Unit.GATE:
+                return run_killed(shut(charge))
+            return budget_exceeded(refusal, charge.budget)
+    return budget_exceeded(refusal)

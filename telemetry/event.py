@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     REFUSAL = "refusal"
     ASSUMED = "assumed"
     CORRECTION = "correction"
+    RUN_KILLED = "run_killed"
 
 
 class Ending(StrEnum):
@@ -126,6 +127,8 @@ def event_from_json(payload: bytes) -> TelemetryEvent:
 def assumed_event(draft: bytes, posted_nano: int, now_ms: int) -> OutboxEvent:
     """The event of a request whose process died after dispatch: charged at its ceiling."""
     event = event_from_json(draft)
+    if event.kind is EventKind.RUN_KILLED:  # it costs nothing, so there is nothing to assume
+        return event.to_outbox()
     event.kind = EventKind.ASSUMED
     event.ending = Ending.UNKNOWN
     event.usage_source = UsageSource.ASSUMED

@@ -229,7 +229,8 @@ def test_a_share_that_is_none_is_refused(share: object) -> None:
         (["0.1 degrad"], "'degrade'"),
         (["0.1 degrade", "0.2 degrade"], "degrade is there twice"),
         (["0.1 refuse", "0.2 refuse"], "refuse is there twice"),
-        (["0.1 kill_run"], "kill_run is not available"),
+        (["0.1 kill_run", "0.2 kill_run"], "kill_run is there twice"),
+        (["0.9 kill_run", "0.8 refuse"], "kill_run at 0.9 is never reached"),
         (["0.9 degrade", "0.8 refuse"], "degrade at 0.9 is never reached, because requests are"),
     ],
 )

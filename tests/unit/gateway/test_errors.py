@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from budgets.actions import Action, Threshold
+from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, ScopeKind, Window
@@ -38,6 +39,7 @@ def every_error() -> list[ApiError]:
         errors.method_not_allowed("GET", "/x"),
         errors.body_too_large(10),
         budget_exceeded(REFUSAL),
+        errors.run_killed(Kill("lab/r1", "run:*/total", 900, "", due=True)),
         stream_cut(7),
         errors.ledger_unavailable(),
         errors.overloaded(5),

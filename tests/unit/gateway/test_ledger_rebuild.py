@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from budgets.kills import Kill, killed_account
 from budgets.ledger import HoldState, Settlement
 from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
 from gateway.identity import OWN_RUN
 from gateway.ledger_rebuild import restored_entries
+from gateway.run_kills import kill_event
 from telemetry.event import EventKind, TelemetryEvent
 from telemetry.warehouse import Warehouse
 from tests.unit.telemetry.events import make_event
@@ -60,3 +62,14 @@ def test_an_expiry_and_its_correction_are_two_entries_of_one_hold(tmp_path: Path
         Settlement(hold_id, state, -25, 0, correction=True),
     ]
     assert not any("run:" in account for entry in entries for account in entry.accounts)
+
+
+def test_the_marker_of_a_killed_run_is_put_back_and_moves_no_money(tmp_path: Path) -> None:
+    account = killed_account("lab/r7", "team:*/month")
+    kill = Kill("lab/r7", "team:*/month", 900, account, due=True)
+    event = kill_event(make_event(1, team="lab", run_id="r9", cost_nano=0), kill)
+    warehouse = stored(tmp_path, event)
+    [entry] = restored_entries(warehouse, BOOK)
+    warehouse.close()
+    assert entry.settlement == Settlement(event.event_id, HoldState.SETTLED, 0, 0)
+    assert (entry.accounts, entry.bill.posted) == ((account,), (1,))
