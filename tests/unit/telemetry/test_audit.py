@@ -51,6 +51,8 @@ async def fill(path: Path) -> None:
         event.ended_ms = event.admitted_ms + 1_500
         if number % 10 == 9:
             event.kind, event.cost_nano = EventKind.REFUSAL, 0
+        if number % 30 == 14:
+            event.kind, event.cost_nano = EventKind.RUN_KILLED, 0
         if number % 30 == 4:  # its process died; the truth of the first came later
             hold = await dispatch(ledger, event, lease_ms=1_000)
             await ledger.expire(event.ended_ms)
