@@ -8,8 +8,7 @@ up after the webhook's `attempts`.
 import asyncio
 import logging
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,31 +52,8 @@ def pause_ms(attempts: int) -> int:
     return int(min(FIRST_PAUSE_MS << min(attempts, 30), LONGEST_PAUSE_MS))
 
 
-class AlertCounts:
-    """How many alerts this process gave, by budget and threshold (thousandths of the limit)."""
-
-    def __init__(self) -> None:
-        self._given: Counter[tuple[str, int]] = Counter()
-
-    def on_alert(self, budget: str, permille: int) -> None:
-        """Count one alert."""
-        self._given[budget, permille] += 1
-
-    @property
-    def given(self) -> Mapping[tuple[str, int], int]:
-        """Alerts by budget and threshold; none is zero."""
-        return self._given
-
-    @property
-    def total(self) -> int:
-        return self._given.total()
-
-
 class AlertWatch:
-    """Watches the budgets in effect; `run` until it is cancelled.
-
-    `on_alert(budget, permille)` is called once for each crossing that was noted.
-    """
+    """Watches the budgets in effect; `run` until it is cancelled."""
 
     def __init__(
         self,
@@ -86,14 +62,12 @@ class AlertWatch:
         store: AlertStore,
         webhook: Webhook | None,
         now_ms: Callable[[], int],
-        on_alert: Callable[[str, int], None],
     ) -> None:
         self._book = book
         self._accounts = accounts
         self._store = store
         self._webhook = webhook
         self._now_ms = now_ms
-        self._on_alert = on_alert
 
     async def run(self) -> None:
         """Look and deliver, again and again; a failure is logged and the next look tries again."""
@@ -136,7 +110,6 @@ class AlertWatch:
                 budget.name, scope, start_s, permille, budget.limit_nano, spent_nano, now_ms
             )
             if self._store.note(crossing, deliver=self._webhook is not None):
-                self._on_alert(budget.name, permille)
                 LOG.warning(
                     "budget %s: %s has spent $%s, which is %g %% or more of $%s",
                     budget.name,

@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from budgets.stores.in_sqlite import SqliteLedger
-from gateway.alerts import AlertCounts
 from gateway.auth import load_secret
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, in_effect
@@ -63,7 +62,6 @@ class Gateway:
     providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
-    alerts: AlertCounts
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -82,7 +80,7 @@ class Gateway:
             return audit(books, self.warehouse)
 
     def status(self) -> dict[str, Any]:
-        """The gateway's own condition: providers, collector and alerts given."""
+        """The gateway's own condition: providers and collector."""
         state = self.collector.state
         return {
             "providers": {
@@ -96,7 +94,6 @@ class Gateway:
                 "last_batch_ms": state.last_batch_ms,
                 "last_error": state.last_error,
             },
-            "alerts": {"given": self.alerts.total},
         }
 
 
@@ -144,20 +141,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         for provider in providers.values():
             await provider.start()
             stack.push_async_callback(provider.stop)
-        alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
+        watch_budgets(settings, data, choice.accounts, clock_of(ledger), stack)
         sweeper = asyncio.get_running_loop().create_task(sweep(ledger))
         stack.callback(sweeper.cancel)
         yield Gateway(
-            settings,
-            data,
-            registry,
-            ledger,
-            warehouse,
-            collector,
-            providers,
-            run_query,
-            budgets,
-            alerts,
+            settings, data, registry, ledger, warehouse, collector, providers, run_query, budgets
         )
 
 

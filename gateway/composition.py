@@ -11,7 +11,7 @@ from typing import Any
 from budgets.ledger import LedgerError
 from budgets.port import LedgerStore
 from gateway.alert_store import AlertStore
-from gateway.alerts import AlertCounts, AlertWatch
+from gateway.alerts import AlertWatch
 from gateway.budget_board import OpenAccounts, Query
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
@@ -79,8 +79,8 @@ def watch_budgets(
     accounts: OpenAccounts,
     clock: Callable[[], int],
     stack: AsyncExitStack,
-) -> AlertCounts:
-    """Tell when budgets reach their thresholds, for as long as the gateway lives; what was told."""
+) -> None:
+    """Tell when budgets reach their thresholds, for as long as the gateway lives."""
     alerts = settings.alerts
     webhook = None
     if alerts.webhook_url_env is not None:
@@ -89,8 +89,7 @@ def watch_budgets(
         stack.push_async_callback(webhook.close)
     store = AlertStore(data.keys)
     stack.callback(store.close)
-    counts = AlertCounts()
-    watch = AlertWatch(settings.budgets, accounts, store, webhook, clock, counts.on_alert)
+    watch = AlertWatch(settings.budgets, accounts, store, webhook, clock)
     task = asyncio.get_running_loop().create_task(watch.run())
 
     async def stop() -> None:
@@ -98,7 +97,6 @@ def watch_budgets(
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(stop)
-    return counts
 
 
 def timeouts_of(section: ProviderSection, server: ServerSection) -> Timeouts:

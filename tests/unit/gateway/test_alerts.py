@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
-from gateway.alerts import AlertCounts, AlertWatch, pause_ms
+from gateway.alerts import AlertWatch, pause_ms
 from gateway.webhook import Receiver, Webhook
 from tests.unit.gateway.desks import run
 
@@ -77,20 +76,12 @@ class Clock:
 
 
 def watching(
-    path: Path,
-    books: Books,
-    clock: Clock,
-    url: str | None,
-    budget: Budget = DAY,
-    attempts: int = 5,
-    counts: AlertCounts | None = None,
+    path: Path, books: Books, clock: Clock, url: str | None, budget: Budget = DAY, attempts: int = 5
 ) -> tuple[AlertWatch, AlertStore]:
     store = AlertStore(path / "keys.sqlite3")
     webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
-    on_alert = (counts or AlertCounts()).on_alert
-    open_accounts = partial(nullcontext, books.accounts)
-    watch = AlertWatch(book, open_accounts, store, webhook, clock, on_alert)  # type: ignore[arg-type]
+    watch = AlertWatch(book, lambda: nullcontext(books.accounts), store, webhook, clock)  # type: ignore[arg-type, return-value]
     return watch, store
 
 
@@ -212,18 +203,12 @@ def test_without_a_webhook_the_log_alone_tells(tmp_path: Path) -> None:
     run(story())
 
 
-def test_alerts_are_counted_once_for_each_crossing_and_other_actions_are_no_alerts(
-    tmp_path: Path,
-) -> None:
+def test_only_the_shares_with_an_alert_are_told_of(tmp_path: Path) -> None:
     async def story() -> None:
-        books, counts = Books({"a": 600, "b": 400}), AlertCounts()
-        watch, store = watching(tmp_path, books, Clock(), None, counts=counts)
-        for spent in (600, 800, 1_000, 1_000):
-            books.spent["b"] = spent
-            await look_and_deliver(watch)
+        watch, store = watching(tmp_path, Books({"a": 800}), Clock(), None)
+        await look_and_deliver(watch)
+        assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
         store.close()
-        assert counts.given == {("key:*/day", 500): 2, ("key:*/day", 1_000): 1}
-        assert counts.total == 3
 
     run(story())
 
