@@ -38,8 +38,8 @@ def admit(
         if charge.limit_nano is None:
             continue
         account = counted(accounts, charge)
-        amount = amount_of(reservation, charge)
-        others = account.held_nano - own.get(charge.account, 0)
+        amount, has = amount_of(reservation, charge), own.get(charge.account, 0)
+        others = account.held_nano - has
         if account.posted_nano + others + amount > charge.limit_nano:
             refusal = Refusal(
                 scope=charge.scope,
@@ -48,7 +48,7 @@ def admit(
                 spent_nano=account.posted_nano,
                 held_nano=others,
                 needed_nano=amount,
-                resets_at_s=_bears_again_s(accounts, charge, amount),
+                resets_at_s=_bears_again_s(accounts, charge, amount - has),
                 account=charge.account,
                 unit=charge.unit,
             )
@@ -58,11 +58,11 @@ def admit(
     return waiting
 
 
-def _bears_again_s(accounts: Mapping[str, Account], charge: Charge, amount_nano: int) -> int | None:
+def _bears_again_s(accounts: Mapping[str, Account], charge: Charge, more: int) -> int | None:
     """When a full window has let go of enough; a calendar window lets go of all at once."""
     if charge.limit_nano is None or charge.resets_at_s is None or not charge.counted:
         return charge.resets_at_s
-    missing_nano = counted(accounts, charge).committed_nano + amount_nano - charge.limit_nano
+    missing_nano = counted(accounts, charge).committed_nano + more - charge.limit_nano
     for step, name in enumerate(charge.counted):
         missing_nano -= accounts.get(name, NOTHING).committed_nano
         if missing_nano <= 0:

@@ -182,12 +182,6 @@ class Closing:
     overrun_nano: int
     each: tuple[tuple[int, int, int], ...] = ()
 
-    def posted_each(self) -> tuple[int, ...]:
-        return tuple([posted for posted, _, _ in self.each])
-
-    def overrun_each(self) -> tuple[int, ...]:
-        return tuple([overrun for _, _, overrun in self.each])
-
 
 @value
 class Settlement:
@@ -213,8 +207,8 @@ def amount_of(reservation: Reservation, charge: Charge) -> int:
 
 def open_hold(reservation: Reservation) -> Hold:
     """The hold an admitted reservation becomes; raise LedgerError for one that makes no sense."""
-    _countable("hold", reservation.amount_nano)
-    _countable("hold", reservation.tokens)
+    _countable("a hold of nano-USD", reservation.amount_nano)
+    _countable("a hold of tokens", reservation.tokens)
     accounts = tuple([charge.account for charge in reservation.charges if not charge.lone])
     if len(set(accounts)) < len(accounts):
         raise LedgerError(f"hold {reservation.hold_id} names an account twice: {accounts}")
@@ -290,7 +284,7 @@ def close(hold: Hold, move: Move, cost_nano: int = 0, posted: Sequence[int] = ()
     `posted` is what each account takes of a settlement, where that is not the cost on all. Raise
     LedgerError for a move the hold's state does not have or a cost that is no amount.
     """
-    _countable("cost", cost_nano)
+    _countable("a cost in nano-USD", cost_nano)
     state = _next_state(hold, move)
     if state is HoldState.SETTLED:
         paid = cost_nano
@@ -305,7 +299,7 @@ def close(hold: Hold, move: Move, cost_nano: int = 0, posted: Sequence[int] = ()
     if len(takes) != len(hold.accounts):
         raise LedgerError(f"hold {hold.hold_id} is settled without saying what each account takes")
     for amount in takes:
-        _countable("cost", amount)
+        _countable("what an account takes", amount)
     each = tuple(
         [
             (take, -held, max(0, take - held))
@@ -320,7 +314,7 @@ def correct(first: Settlement, cost_nano: int) -> Settlement:
 
     Whatever exceeds what the expiry posted was held by nobody, so it is overrun.
     """
-    _countable("cost", cost_nano)
+    _countable("a cost in nano-USD", cost_nano)
     if first.state not in (HoldState.EXPIRED_CHARGED, HoldState.EXPIRED_FREED):
         raise LedgerError(f"a hold that is {first.state} takes no correction")
     delta_nano = cost_nano - first.posted_nano
@@ -375,9 +369,9 @@ def postings(
     return tuple([0 if charge.account in spared else by_unit[charge.unit] for charge in kept])
 
 
-def _countable(what: str, amount_nano: int) -> None:
-    if not 0 <= amount_nano <= MAX_LIMIT_NANO:
-        raise LedgerError(f"a {what} of {amount_nano} nano-USD is outside 0 to {MAX_LIMIT_NANO}")
+def _countable(what: str, amount: int) -> None:
+    if not 0 <= amount <= MAX_LIMIT_NANO:
+        raise LedgerError(f"{what} is {amount}, which is outside 0 to {MAX_LIMIT_NANO}")
 
 
 def _next_state(hold: Hold, move: Move) -> HoldState:

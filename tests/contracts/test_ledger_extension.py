@@ -218,7 +218,7 @@ def test_an_extension_counts_the_other_buckets_of_a_rolling_window(
         away = await sent(ledger.store, reservation("h2", 40, rolling))
         refusal = await ledger.store.extend(away, reservation("h2", 71, rolling))
         assert isinstance(refusal, Refusal)
-        assert (refusal.held_nano, refusal.needed_nano) == (30, 71)
+        assert (refusal.held_nano, refusal.needed_nano, refusal.resets_at_s) == (30, 71, 9)
         assert isinstance(await ledger.store.extend(away, reservation("h2", 70, rolling)), Hold)
         assert await ledger.account(buckets[1]) == Account(0, 70, 0)
 

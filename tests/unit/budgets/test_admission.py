@@ -1,5 +1,8 @@
 """Whether a request is admitted, and what its budgets have left."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +56,77 @@ def test_a_lone_charge_limits_the_hold_and_is_not_held() -> None:
     asked = Reservation("h", 10, (kept, lone), 0, 1)
     assert admit({}, asked) is None
     assert open_hold(asked).accounts == (kept.account,)
+
+
+def test_a_lone_charge_counts_nothing_whatever_its_account_holds() -> None:
+    lone = replace(charge("run:r", 10), lone=True)
+    assert counted({"run:r": Account(10, 10)}, lone) == Account()
+    assert counted({"run:r": Account(10, 10)}, charge("run:r", 10)) == Account(10, 10)
+    assert surveyed([lone, charge("a", 1)]) == ["a"]
+
+
+def test_a_refusal_tells_everything_of_the_account_that_is_full() -> None:
+    full = Charge("k|day|9", "key:k", Window.DAY, 100, 99, unit=Unit.TOKENS)
+    wish = Reservation("h", 5, (charge("org", None), full), 1_000, 60, tokens=7)
+    assert admit({"k|day|9": Account(60, 34, 1)}, wish) == Refusal(
+        scope="key:k",
+        window=Window.DAY,
+        limit_nano=100,
+        spent_nano=60,
+        held_nano=34,
+        needed_nano=7,
+        resets_at_s=99,
+        account="k|day|9",
+        unit=Unit.TOKENS,
+    )
+
+
+BUCKETS = ("k|1", "k|2", "k|3")
+
+
+@pytest.mark.parametrize(
+    ("held", "amount", "again_s"),
+    [
+        ((40, 30, 20), 11, 50),  # the first bucket alone is more than enough
+        ((40, 30, 20), 50, 50),  # it is just enough
+        ((40, 30, 20), 51, 57),
+        ((40, 30, 20), 80, 57),
+        ((40, 30, 20), 81, 64),
+        ((40, 30, 20), 100, 64),
+        ((40, 30, 20), 101, None),
+        ((0, 0, 95), 6, 64),
+        ((95, 0, 0), 6, 50),
+    ],
+)
+def test_a_rolling_window_bears_a_request_again_once_enough_buckets_are_free(
+    held: tuple[int, int, int], amount: int, again_s: int | None
+) -> None:
+    accounts = {name: Account(0, nano) for name, nano in zip(BUCKETS, held, strict=True) if nano}
+    rolling = replace(charge("k|3", 100), counted=BUCKETS, resets_at_s=50, step_s=7)
+    refusal = admit(accounts, asked(amount, rolling))
+    assert refusal is not None
+    assert refusal.resets_at_s == again_s
+    # A calendar window is free all at once; one that never ends is never free.
+    for resets_at_s in (50, None):
+        calendar = replace(charge("k|1", 10), resets_at_s=resets_at_s, step_s=7)
+        refusal = admit({"k|1": Account(10)}, asked(5, calendar))
+        assert refusal is not None
+        assert refusal.resets_at_s == resets_at_s
+
+
+def test_when_a_request_can_have_more_does_not_depend_on_what_it_has() -> None:
+    rolling = replace(charge("k|2", 100), counted=BUCKETS, resets_at_s=50, step_s=7)
+    before = dispatched(open_hold(asked(40, rolling)))
+    accounts = {"k|1": Account(30), "k|2": Account(0, 40)}
+    refusal = admit(accounts, asked(71, rolling), before)
+    assert refusal is not None
+    assert (refusal.held_nano, refusal.needed_nano, refusal.resets_at_s) == (0, 71, 50)
+
+
+def test_a_hold_whose_amounts_are_not_those_of_its_accounts_is_not_extended() -> None:
+    before = replace(open_hold(asked(6, charge("a", 10))), amounts=(6, 6))
+    with pytest.raises(ValueError, match="is longer than"):
+        admit({"a": Account(0, 6)}, asked(8, charge("a", 10)), before)
 
 
 def test_what_is_spent_is_named_before_what_is_only_held() -> None:

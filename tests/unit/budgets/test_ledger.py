@@ -1,15 +1,19 @@
 """The life of a hold, move by move, without any store."""
 
 import itertools
+import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.ledger import (
+    MAX_TOTAL_NANO,
     OPEN_STATES,
     TRANSITIONS,
     Account,
+    Closing,
     Hold,
     HoldState,
     LedgerError,
@@ -27,8 +31,9 @@ from budgets.ledger import (
     repeated_hold,
 )
 from budgets.money import MAX_LIMIT_NANO
-from budgets.scopes import Charge, Unit, Window
+from budgets.scopes import Charge, Scopes, Unit, Window
 
+SCOPES = Scopes("o", "t", "k", "t/w", "t/r")
 AMOUNTS = st.integers(0, MAX_LIMIT_NANO)
 
 
@@ -80,12 +85,30 @@ def test_a_reservation_becomes_a_hold_with_a_lease() -> None:
 
 @pytest.mark.parametrize("amount", [-1, MAX_LIMIT_NANO + 1])
 def test_an_amount_no_ledger_counts_is_an_error(amount: int) -> None:
-    with pytest.raises(LedgerError, match="a hold of"):
+    with pytest.raises(LedgerError, match=f"a hold of nano-USD is {amount}, which is outside"):
         open_hold(asked(amount, charge("a", 1)))
-    with pytest.raises(LedgerError, match="a cost of"):
+    with pytest.raises(LedgerError, match=f"a hold of tokens is {amount}, which is outside"):
+        open_hold(mixed(5, amount))
+    with pytest.raises(LedgerError, match=f"a cost in nano-USD is {amount}, which is outside"):
         close(hold(HoldState.DISPATCHED), Move.SETTLE, amount)
-    with pytest.raises(LedgerError, match="a cost of"):
+    with pytest.raises(LedgerError, match=f"what an account takes is {amount}, which is outside"):
+        close(hold(HoldState.DISPATCHED), Move.SETTLE, 5, (amount,))
+    with pytest.raises(LedgerError, match=f"a cost in nano-USD is {amount}, which is outside"):
         correct(ended(HoldState.EXPIRED_CHARGED, 5), amount)
+
+
+def test_the_largest_and_the_smallest_amount_are_no_errors() -> None:
+    assert open_hold(mixed(MAX_LIMIT_NANO, MAX_LIMIT_NANO)).amount_nano == MAX_LIMIT_NANO
+    assert close(hold(HoldState.DISPATCHED), Move.SETTLE).posted_nano == 0
+
+
+def test_a_hold_whose_amounts_are_not_those_of_its_accounts_makes_no_move() -> None:
+    broken = replace(dispatched(open_hold(mixed(7, 30))), amounts=(7, 30))
+    with pytest.raises(LedgerError, match="without saying what each account takes"):
+        close(broken, Move.EXPIRE)
+    for move in (Move.SETTLE, Move.RELEASE):
+        with pytest.raises(ValueError, match="is shorter than"):
+            close(broken, move, 7, (7, 30, 1))
 
 
 def test_a_repeated_reservation_must_keep_its_terms() -> None:
@@ -114,6 +137,7 @@ def test_an_expiry_and_its_correction_post_the_truth_together(ceiling: int, trut
     assert first.posted_nano + correction.posted_nano == truth
     assert correction.overrun_nano == max(0, truth - ceiling)
     assert correction.correction and not correction.repeated
+    assert (correction.hold_id, correction.state) == (first.hold_id, first.state)
 
 
 def test_what_was_freed_was_held_by_nobody_so_all_of_its_late_cost_is_overrun() -> None:
@@ -131,8 +155,28 @@ def test_an_account_never_falls_below_zero() -> None:
     assert account.committed_nano == 10
     assert apply(account, 3, -5, 1) == Account(8, 0, 6)
     for change in ((-6, 0, 0), (0, -6, 0), (0, 0, -6)):
-        with pytest.raises(LedgerError, match="cannot take"):
+        message = re.escape(f"{account} cannot take {change}")
+        with pytest.raises(LedgerError, match=message):
             apply(account, *change)
+    assert apply(account, -5, -5, -5) == Account()
+
+
+@pytest.mark.parametrize(
+    ("account", "change"),
+    [
+        (Account(MAX_TOTAL_NANO - 5, 3), (3, 0, 0)),
+        (Account(MAX_TOTAL_NANO - 5, 3), (0, 3, 0)),
+        (Account(0, 0, MAX_TOTAL_NANO - 2), (0, 0, 3)),
+    ],
+)
+def test_an_account_never_leaves_the_integers_of_a_store(
+    account: Account, change: tuple[int, int, int]
+) -> None:
+    less = tuple(max(0, amount - 1) for amount in change)
+    apply(account, *less)
+    message = re.escape(f"{account} cannot take {change}: the sum leaves the 64-bit integers")
+    with pytest.raises(LedgerError, match=message):
+        apply(account, *change)
 
 
 def charged(unit: Unit, account: str = "") -> Charge:
@@ -155,7 +199,7 @@ def test_a_settlement_posts_to_each_account_what_it_counts() -> None:
     taken = postings(mixed(0, 0).charges, 9, 12)
     assert taken == (9, 12, 1)
     closing = close(dispatched(open_hold(mixed(7, 30))), Move.SETTLE, 9, taken)
-    assert (closing.posted_nano, closing.overrun_nano) == (9, 2)
+    assert (closing.posted_nano, closing.held_nano, closing.overrun_nano) == (9, -7, 2)
     assert closing.each == ((9, -7, 2), (12, -30, 0), (1, -1, 0))
     with pytest.raises(LedgerError, match="what each account takes"):
         close(dispatched(open_hold(mixed(7, 30))), Move.SETTLE, 9)
@@ -167,6 +211,9 @@ def test_what_was_kept_ready_and_not_asked_takes_nothing() -> None:
     charges = (charge("org", None), charge("model:a", 10), charge("model:b", 10))
     assert postings(charges, 9, 12) == ()
     assert postings(charges, 9, 12, {"model:b"}) == (9, 9, 0)
+    shut = replace(charged(Unit.GATE, "stop"), lone=False)
+    assert postings((*charges, shut), 9, 12) == (9, 9, 9, 0)
+    assert postings((*charges, replace(shut, lone=True)), 9, 12) == ()
 
 
 def test_a_release_gives_back_every_unit_and_an_expiry_charges_every_unit() -> None:
@@ -181,22 +228,27 @@ def test_a_correction_brings_every_account_to_the_truth() -> None:
     first = ended(HoldState.EXPIRED_CHARGED, 7)
     correction = correct(first, 9)
     closing = correction_of(first, (7, 30, 1), correction, (9, 12, 1))
-    assert closing.each == ((2, 0, 2), (-18, 0, 0), (0, 0, 0))
-    assert correction_of(first, (), correction, ()).each == ()
+    each = ((2, 0, 2), (-18, 0, 0), (0, 0, 0))
+    assert closing == Closing(HoldState.EXPIRED_CHARGED, 2, 0, 2, each)
+    alike = correction_of(first, (), correction, ())
+    assert alike == Closing(HoldState.EXPIRED_CHARGED, 2, 0, 2)
     spared = correction_of(first, (), correction, (9, 0))
     assert spared.each == ((2, 0, 2), (-7, 0, 0))
+    charged_otherwise = correction_of(first, (7, 0), correction, ())
+    assert charged_otherwise.each == ((2, 0, 2), (9, 0, 9))
     with pytest.raises(LedgerError, match="other accounts"):
         correction_of(first, (7, 7), correction, (9,))
 
 
 @pytest.mark.parametrize("state", [HoldState.HELD, HoldState.DISPATCHED])
 def test_a_hold_grows_to_what_is_asked_and_keeps_its_state_and_lease(state: HoldState) -> None:
-    before = open_hold(mixed(7, 30))
+    before = open_hold(replace(mixed(7, 30), scopes=SCOPES))
     if state is HoldState.DISPATCHED:
         before = dispatched(before)
     after = extended(before, mixed(9, 31))
     assert (after.state, after.amount_nano, after.amounts) == (state, 9, (9, 31, 1))
-    assert after.lease_until_ms == before.lease_until_ms
+    assert (after.admitted_ms, after.lease_until_ms) == (1_000, 1_060)
+    assert after.scopes == before.scopes == SCOPES
     assert extended(after, mixed(9, 31)) == after
 
 
