@@ -115,14 +115,16 @@ class LedgerStore(Protocol):
 class SeedingLedger(LedgerStore, Protocol):
     """A store that can open the accounts of a new budget with what was spent before it."""
 
-    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int, as_of: str = "") -> None:
         """Open accounts with what was spent without them: account to total, in its own unit.
 
-        The same totals again change nothing; another total posts the difference.
+        The same totals again change nothing; another total posts the difference. `as_of` is that of
+        the books from which the totals were derived: where gateways share a ledger, totals older
+        than those that are there are left out.
         """
 
     async def counting(self) -> Collection[str]:
-        """The budgets that have missed nothing, as noted last."""
+        """The budgets that have missed nothing, as this gateway noted last."""
 
     async def note_counting(self, names: Collection[str]) -> None:
         """Note the budgets that have missed nothing; all others may have from here on."""
@@ -154,8 +156,14 @@ class LedgerBooks(Protocol):
         """Where the ledger contradicts itself: accounts against entries and open holds."""
 
 
-class SeedingBooks(LedgerBooks, Protocol):
-    """Books that tell who spent what, from which a new budget is opened."""
+class SeedingBooks(Protocol):
+    """Books that tell who spent what, from which a new budget is opened.
+
+    `as_of` names the moment at which they were opened; whatever was posted by then is in them.
+    """
+
+    @property
+    def as_of(self) -> str: ...
 
     def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
         """What was posted for requests admitted since a moment, by who spent it."""

@@ -8,10 +8,12 @@ local answer = { 'expired' }
 for i = 3, #ARGV, 6 do
   local id, stored = ARGV[i], ARGV[i + 1]
   if redis.call('HGET', HOLD, id) == stored then
-    local state, amount = hold_fields(stored)
-    local sent = state == 'dispatched'
-    end_hold(id, stored, sent and 'expired_charged' or 'expired_freed', sent and amount or '0',
-      ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5])
+    local state, amount, each = hold_fields(stored)
+    if state == 'dispatched' then
+      end_hold(id, stored, 'expired_charged', amount, each, '0', '""', i + 2)
+    else
+      end_hold(id, stored, 'expired_freed', '0', '', '0', '""', i + 2)
+    end
     answer[#answer + 1] = id
   end
 end

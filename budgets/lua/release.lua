@@ -7,9 +7,7 @@ end
 local id = ARGV[3]
 local stored = redis.call('HGET', HOLD, id)
 if stored then
-  local _, _, admitted = hold_fields(stored)
-  local ended_ms = ARGV[6] == '' and admitted or ARGV[6]
-  return end_hold(id, stored, 'released', '0', ARGV[4], ARGV[5], ended_ms, ARGV[7])
+  return end_hold(id, stored, 'released', '0', '', '0', '""', 4)
 end
 local entry = redis.call('HGET', ENTRY, id)
 if not entry then

@@ -1,12 +1,9 @@
 -- Accounts as they stand. ARGV: epoch, clock, accounts.
--- Answers: accounts, then for each one posted, held (empty: no such account) and overrun.
+-- Answers: accounts, then three lists: posted, held (none: no such account) and overrun of each.
 if lost() then
   return { 'lost' }
 end
-local answer = { 'accounts' }
-for i = 3, #ARGV do
-  answer[#answer + 1] = sum_of(POSTED, ARGV[i])
-  answer[#answer + 1] = redis.call('HGET', HELD, ARGV[i]) or ''
-  answer[#answer + 1] = sum_of(OVERRUN, ARGV[i])
+local function sums_of(key)
+  return redis.call('HMGET', key, unpack(ARGV, 3))
 end
-return answer
+return { 'accounts', sums_of(POSTED), sums_of(HELD), sums_of(OVERRUN) }

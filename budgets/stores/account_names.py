@@ -24,3 +24,8 @@ def accounts_in(
             scope_id = party.removeprefix(prefix)
             found[scope_id] = joined(found.get(scope_id, NOTHING), account)
     return found
+
+
+def counts_money(account: str) -> bool:
+    """Whether an account is one of money, not of tokens or requests."""
+    return "/" not in account.rpartition("|")[0].rpartition("|")[2]

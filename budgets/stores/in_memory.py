@@ -90,6 +90,8 @@ class InMemoryLedger:
     No method gives way in between, so each is one step. Only `outbox_after` is for other threads.
     """
 
+    as_of = ""  # one gateway alone has no older totals
+
     def __init__(self, shaper: EventShaper) -> None:
         self._shelf = MemoryShelf()
         self._engine = LedgerEngine(self._shelf, shaper)
@@ -123,7 +125,7 @@ class InMemoryLedger:
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
         return self._engine.expire(now_ms, len(self._shelf.holds))
 
-    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int, as_of: str = "") -> None:
         self._engine.carry_over(totals, now_ms)
 
     async def counting(self) -> Collection[str]:

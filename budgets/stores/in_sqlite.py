@@ -112,7 +112,7 @@ class SqliteLedger:
             batch = len(some)
         return ended
 
-    async def carry_over(self, totals: Mapping[str, int], now_ms: int) -> None:
+    async def carry_over(self, totals: Mapping[str, int], now_ms: int, as_of: str = "") -> None:
         with self._turn:
             self._engine.carry_over(totals, now_ms)
         await self._turn.committed()

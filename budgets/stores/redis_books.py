@@ -9,12 +9,15 @@ import orjson
 from redis import Redis
 from redis.exceptions import RedisError
 
-from budgets.ledger import Account
+from budgets.ledger import NOTHING, Account, joined
+from budgets.openings import PartySpend
 from budgets.port import EntryTotal, OutboxRow
 from budgets.scopes import AnyWindow, ScopeKind, Unit
 from budgets.stores.account_names import accounts_in
 from budgets.stores.redis_life import LedgerUnreachableError
 from budgets.stores.redis_scripts import Keys
+from budgets.stores.redis_spending import RedisSpending, open_spending
+from budgets.stores.redis_texts import read_entry, read_hold
 from budgets.stores.redis_wire import outbox_row, reader
 
 Sums = dict[bytes, bytes]
@@ -22,34 +25,39 @@ SNAPSHOT_TIMEOUT_S = 60.0
 
 
 class RedisBooks:
-    """`LedgerBooks` over what one transaction read; each entry in memory is about 300 bytes."""
+    """`SeedingBooks` over what one transaction read; each entry in memory is about 300 bytes."""
 
     def __init__(
         self,
         accounts: Mapping[str, Account],
-        holds: Iterable[bytes],
+        holds: Mapping[bytes, bytes],
         entries: Iterable[bytes],
         outbox: Iterable[tuple[bytes, Mapping[bytes, bytes]]],
+        spending: RedisSpending,
     ) -> None:
         self._accounts = accounts
-        self._holds = list(holds)
-        # state, posted, overrun, ended_ms, event id, accounts
-        self._entries: list[list[Any]] = [orjson.loads(entry) for entry in entries]
+        self._holds = [read_hold(name.decode(), stored) for name, stored in holds.items()]
+        self._entries = [read_entry("", orjson.loads(text), correction=False) for text in entries]
         self._outbox = [outbox_row(*entry) for entry in outbox]
+        self._spending = spending
+        self.as_of = spending.as_of
 
     def totals_by_day(self) -> Iterable[EntryTotal]:
         by_day: dict[str, list[int]] = {}
-        for _, posted, _, ended_ms, event_id, _ in self._entries:
-            if event_id is not None:
-                by_day.setdefault(_day(ended_ms), []).append(posted)
+        for entry in self._entries:
+            if entry.event_id is not None:
+                by_day.setdefault(_day(entry.ended_ms), []).append(entry.settlement.posted_nano)
         return [EntryTotal(day, len(posted), sum(posted)) for day, posted in sorted(by_day.items())]
 
     def entries_of_day(self, day: str) -> Mapping[str, int]:
         return {
-            event_id: posted
-            for _, posted, _, ended_ms, event_id, _ in self._entries
-            if event_id is not None and _day(ended_ms) == day
+            entry.event_id: entry.settlement.posted_nano
+            for entry in self._entries
+            if entry.event_id is not None and _day(entry.ended_ms) == day
         }
+
+    def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
+        return self._spending.spent_by_party(since_ms, bucket_s)
 
     def outbox(self) -> Iterable[OutboxRow]:
         return self._outbox
@@ -65,17 +73,19 @@ class RedisBooks:
         return accounts_in(self._accounts.items(), kind, window, starts, unit)
 
     def faults(self) -> Sequence[str]:
-        expected: dict[str, list[int]] = {}
-        for _, posted, overrun, _, _, names in self._entries:
-            for name in names:
-                sums = expected.setdefault(name, [0, 0, 0])
-                sums[0] += posted
-                sums[2] += overrun
-        for stored in self._holds:
-            _, amount, _, _, accounts = stored.split(b"|", 4)
-            for name in orjson.loads(accounts):
-                expected.setdefault(name, [0, 0, 0])[1] += int(amount)
-        told = {name: Account(*sums) for name, sums in expected.items()}
+        told: dict[str, Account] = {}
+        moves = [
+            (name, Account(posted, 0, overrun))
+            for entry in self._entries
+            for name, posted, overrun in entry.amounts()
+        ]
+        moves += [
+            (name, Account(0, amount, 0))
+            for hold in self._holds
+            for name, amount in zip(hold.accounts, hold.on_each(), strict=True)
+        ]
+        for name, took in moves:
+            told[name] = joined(told.get(name, NOTHING), took)
         return [
             f"account {name}: is {self._accounts.get(name)} but entries and open holds say "
             f"{told.get(name)}"
@@ -122,14 +132,16 @@ def open_books(url: str, org: str) -> Iterator[RedisBooks]:
                 ("HGETALL", keys.posted),
                 ("HGETALL", keys.held),
                 ("HGETALL", keys.overrun),
-                ("HVALS", keys.hold),
+                ("HGETALL", keys.hold),
                 ("HVALS", keys.entry),
                 ("HVALS", keys.correction),
                 ("XRANGE", keys.outbox),
             )
     except (RedisError, OSError) as error:
         raise LedgerUnreachableError(f"the ledger could not be read: {error}") from error
-    yield RedisBooks(_accounts(posted, held, overrun), holds, [*entries, *corrections], outbox)
+    with open_spending(url, org) as spending:
+        known = _accounts(posted, held, overrun)
+        yield RedisBooks(known, holds, [*entries, *corrections], outbox, spending)
 
 
 def read_accounts(url: str, org: str, timeout_s: float) -> Mapping[str, Account]:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import orjson
 
-from budgets.ledger import Hold, HoldState, LedgerError
+from budgets.ledger import PLAIN, Bill, Hold, HoldState, LedgerError
 from budgets.port import OutboxEvent
+from budgets.stores.redis_texts import parties_json, read_parties
 from budgets.value import value
 
 
@@ -20,16 +21,18 @@ from budgets.value import value
 class Pending:
     """An ending that is owed: a settlement at `cost_nano`, or a release where that is None.
 
-    `epoch` is the life of the ledger in which the hold was dispatched.
+    `epoch` is the life of the ledger in which the hold was dispatched. Lines of versions that knew
+    only money have no `amounts`, `parties` and `bill`.
     """
 
     hold: Hold
     cost_nano: int | None
     event: OutboxEvent | None
     epoch: str
+    bill: Bill = PLAIN
 
     def to_line(self) -> bytes:
-        hold, event = self.hold, self.event
+        hold, event, bill = self.hold, self.event, self.bill
         return orjson.dumps(
             {
                 "hold": [
@@ -45,6 +48,9 @@ class Pending:
                 "event": event
                 and [event.event_id, event.payload.decode("latin-1"), event.ended_ms],
                 "epoch": self.epoch,
+                "amounts": hold.amounts,
+                "parties": orjson.Fragment(parties_json(hold.scopes)),
+                "bill": [bill.tokens, bill.model, bill.posted],
             }
         )
 
@@ -55,6 +61,7 @@ class Pending:
             fields = orjson.loads(line)
             hold_id, state, amount_nano, accounts, admitted_ms, lease_until_ms = fields["hold"]
             event = fields["event"]
+            tokens, model, posted = fields.get("bill", (0, "", ()))
             return cls(
                 Hold(
                     hold_id,
@@ -63,10 +70,13 @@ class Pending:
                     tuple(accounts),
                     admitted_ms,
                     lease_until_ms,
+                    read_parties(fields.get("parties")),
+                    tuple(fields.get("amounts", ())),
                 ),
                 fields["cost_nano"],
                 event and OutboxEvent(event[0], event[1].encode("latin-1"), event[2]),
                 fields["epoch"],
+                Bill(tokens, model, tuple(posted)),
             )
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ValueError(f"not a pending ending: {error}") from error

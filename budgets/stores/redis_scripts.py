@@ -7,20 +7,26 @@ from importlib.resources import files
 
 from budgets.value import value
 
-NAMES = (
-    "reserve",
-    "dispatch",
-    "settle",
-    "correct",
-    "release",
-    "record",
-    "survey",
-    "due",
-    "expire",
-    "trim",
-    "restore",
-    "found",
-)
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "reserve": ("holds", "limits"),
+    "extend": ("holds", "limits"),
+    "dispatch": (),
+    "settle": ("holds", "entries"),
+    "correct": ("holds", "entries"),
+    "release": ("holds", "entries"),
+    "record": ("entries",),
+    "survey": (),
+    "due": (),
+    "expire": ("holds", "entries"),
+    "trim": (),
+    "restore": ("holds", "entries"),
+    "found": (),
+    "open": ("entries",),
+    "counting": (),
+    "note": (),
+    "oldest": ("holds",),
+}
+"""Every script, and what it begins with after the prelude."""
 PARTS = (
     "meta",
     "posted",
@@ -32,6 +38,8 @@ PARTS = (
     "entry",
     "correction",
     "outbox",
+    "opening",
+    "counting",
 )
 """The keys of one organisation's ledger, in the order in which every script names them."""
 
@@ -46,10 +54,14 @@ class Script:
 
 @cache
 def scripts() -> Mapping[str, Script]:
-    """Every script by name, each with what all of them begin with."""
+    """Every script by name, each with what it begins with."""
     folder = files("budgets").joinpath("lua")
-    prelude = folder.joinpath("prelude.lua").read_bytes()
-    texts = {name: prelude + folder.joinpath(f"{name}.lua").read_bytes() for name in NAMES}
+    texts = {
+        name: b"".join(
+            [folder.joinpath(f"{part}.lua").read_bytes() for part in ("prelude", *before, name)]
+        )
+        for name, before in NAMES.items()
+    }
     return {
         name: Script(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
         for name, text in texts.items()
@@ -70,6 +82,8 @@ class Keys:
     entry: bytes
     correction: bytes
     outbox: bytes
+    opening: bytes
+    counting: bytes
 
     @classmethod
     def of(cls, org: str) -> "Keys":

@@ -1,18 +1,35 @@
 """How the ledger's values are said to its scripts, and how their answers are read."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, cast
 
-import orjson
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from budgets.ledger import Hold, HoldState, LedgerError, Settlement
-from budgets.port import OutboxEvent, OutboxRow, RestoredEntry
+from budgets.admission import admit, surveyed
+from budgets.ledger import (
+    Account,
+    Hold,
+    HoldState,
+    LedgerError,
+    Refusal,
+    Reservation,
+    Settlement,
+    amount_of,
+)
+from budgets.port import OutboxEvent, OutboxRow
+from budgets.stores.engine import Entry
+from budgets.stores.redis_texts import (
+    accounts_json,
+    amounts_text,
+    json_text,
+    parties_json,
+    read_hold,
+)
 
-Answer = list[bytes]
+Answer = list[Any]
+"""What a script says: bytes, and lists of bytes or None."""
 NO_EVENT = (b"", b"", b"", b"null")
 
 
@@ -36,13 +53,52 @@ def outbox_row(entry_id: bytes, fields: Mapping[bytes, bytes]) -> OutboxRow:
     return OutboxRow(int(entry_id.partition(b"-")[0]), fields[b"id"].decode(), fields[b"payload"])
 
 
-@lru_cache(maxsize=4096)
-def accounts_json(accounts: tuple[str, ...]) -> bytes:
-    return orjson.dumps(accounts)
+def asked_parts(reservation: Reservation, hold: Hold) -> list[bytes]:
+    """What reserve and extend are told (`limits.lua`): the hold that shall be, and its limits.
+
+    The names to read are those that `surveyed` gives, in its order.
+    """
+    names = list(hold.accounts)
+    limits: list[bytes] = []
+    kept = 0
+    for charge in reservation.charges:
+        own = 0
+        if not charge.lone:
+            kept = own = kept + 1
+        first, last = (own, own) if own else (1, 0)
+        if charge.counted:
+            first = len(names) + 1
+            names += charge.counted
+            last = len(names)
+        if charge.limit_nano is None:
+            continue
+        amount = amount_of(reservation, charge)
+        limits.append(b"%d" % charge.limit_nano)
+        limits += [b"%d" % amount, b"%d" % own, b"%d" % first, b"%d" % last]
+    return [
+        hold.hold_id.encode(),
+        b"%d" % hold.amount_nano,
+        amounts_text(hold.amounts),
+        b"%d" % reservation.lease_ms,
+        parties_json(hold.scopes),
+        accounts_json(hold.accounts),
+        b"%d" % kept,
+        b"%d" % len(names),
+        *[name.encode() for name in names],
+        *limits,
+    ]
 
 
-def json_text(text: str) -> bytes:
-    return orjson.dumps(text)
+def refusal_of(reservation: Reservation, answer: Answer) -> Refusal:
+    """Why the script refused: what the rules say of the sums that it saw."""
+    _, _, stored, posted, held = answer
+    sums = zip(surveyed(reservation.charges), posted, held, strict=True)
+    accounts = {name: Account(int(spent or 0), int(aside or 0)) for name, spent, aside in sums}
+    before = read_hold(reservation.hold_id, stored) if stored else None
+    refusal = admit(accounts, reservation, before)
+    if refusal is None:
+        raise LedgerError(f"hold {reservation.hold_id} is refused, and no account says why")
+    return refusal
 
 
 def event_parts(event: OutboxEvent) -> tuple[bytes, ...]:
@@ -54,32 +110,38 @@ def event_parts(event: OutboxEvent) -> tuple[bytes, ...]:
     )
 
 
-def restored_parts(entry: RestoredEntry, payload: bytes) -> tuple[bytes, ...]:
-    settlement = entry.settlement
+def entry_parts(entry: Entry, payload: bytes) -> tuple[bytes, ...]:
+    """An entry as `add_entry` takes it; its event is appended where there is a payload."""
+    settlement, event_id = entry.settlement, entry.event_id or ""
     return (
         settlement.hold_id.encode(),
         b"1" if settlement.correction else b"",
         settlement.state.value.encode(),
         b"%d" % settlement.posted_nano,
         b"%d" % settlement.overrun_nano,
+        amounts_text([posted for posted, _ in entry.each]),
+        amounts_text([overrun for _, overrun in entry.each]),
         b"%d" % entry.ended_ms,
-        entry.event_id.encode(),
-        payload,
-        json_text(entry.event_id),
+        json_text(event_id),
+        b"%d" % entry.admitted_ms,
+        parties_json(entry.scopes),
+        b"%d" % entry.tokens,
         accounts_json(entry.accounts),
+        event_id.encode(),
+        payload,
     )
 
 
-def checked(hold: Hold, answer: Answer) -> Answer:
+def checked(hold_id: str, answer: Answer) -> Answer:
     if answer[0] == b"error":
-        raise LedgerError(f"hold {hold.hold_id} {answer[1].decode()}")
+        raise LedgerError(f"hold {hold_id} {answer[1].decode()}")
     return answer
 
 
-def settlement_of(hold: Hold, answer: Answer) -> Settlement:
+def settlement_of(hold_id: str, answer: Answer) -> Settlement:
     _, state, posted, overrun, repeated, correction = answer
     return Settlement(
-        hold.hold_id,
+        hold_id,
         HoldState(state.decode()),
         int(posted),
         int(overrun),

@@ -49,7 +49,9 @@ _DAY = "date(ended_ms / 1000, 'unixepoch')"
 
 
 class SqliteBooks:
-    """`LedgerBooks` over one open read transaction."""
+    """`SeedingBooks` over one open read transaction."""
+
+    as_of = ""  # one gateway alone has no older totals
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
