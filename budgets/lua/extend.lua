@@ -5,7 +5,7 @@
 if lost() then
   return { 'lost' }
 end
-local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[10]
 local stored = redis.call('HGET', HOLD, id)
 if not stored then
   return { 'error', 'is not there to extend' }
@@ -20,13 +20,9 @@ end
 if names ~= accounts or shrinks then
   return { 'error', 'is extended to less, or on other accounts' }
 end
-local posted, held = sums_of(POSTED), sums_of(HELD)
-if not bears(posted, held, own) then
-  return { 'refused', now, stored, posted, held }
-end
-local failure = set_aside(posted, held, more)
-if failure then
-  return failure
+local refusal = set_aside(now, stored, own, more)
+if refusal then
+  return refusal
 end
 redis.call('HSET', HOLD, id, hold_text(state, amount, each, admitted, lease, parties, names))
 return { 'hold', state, admitted, lease, now }

@@ -4,7 +4,7 @@
 if lost() then
   return { 'lost' }
 end
-local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[8]
+local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[10]
 local stored = redis.call('HGET', HOLD, id)
 if stored then
   local state, first, first_each, admitted, lease, _, names = hold_fields(stored)
@@ -16,13 +16,9 @@ end
 if redis.call('HEXISTS', ENTRY, id) == 1 then
   return { 'error', 'has ended before' }
 end
-local posted, held = sums_of(POSTED), sums_of(HELD)
-if not bears(posted, held, {}) then
-  return { 'refused', now, '', posted, held }
-end
-local failure = set_aside(posted, held, on_each(each, amount, KEPT))
-if failure then
-  return failure
+local refusal = set_aside(now, '', {}, on_each(each, amount, KEPT))
+if refusal then
+  return refusal
 end
 local lease = whole(now + ARGV[6])
 redis.call('HSET', HOLD, id, hold_text('held', amount, each, now, lease, ARGV[7], accounts))

@@ -63,7 +63,7 @@ REBUILD_TIMEOUT_S = 10.0
 
 
 class RedisLedger:
-    """`SeedingLedger` on a Redis server. Use it from one event loop; only `outbox_after` is free."""
+    """`SeedingLedger` on a Redis server, for one event loop; only `outbox_after` is free."""
 
     def __init__(
         self,

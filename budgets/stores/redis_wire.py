@@ -1,6 +1,7 @@
 """How the ledger's values are said to its scripts, and how their answers are read."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from redis import Redis
@@ -58,35 +59,46 @@ def asked_parts(reservation: Reservation, hold: Hold) -> list[bytes]:
 
     The names to read are those that `surveyed` gives, in its order.
     """
-    names = list(hold.accounts)
+    counted: list[bytes] = []
     limits: list[bytes] = []
-    kept = 0
+    wide: list[bytes] = []
+    kept = len(hold.accounts)
     for charge in reservation.charges:
-        own = 0
-        if not charge.lone:
-            kept = own = kept + 1
-        first, last = (own, own) if own else (1, 0)
-        if charge.counted:
-            first = len(names) + 1
-            names += charge.counted
-            last = len(names)
-        if charge.limit_nano is None:
+        limit = b"" if charge.limit_nano is None else b"%d" % charge.limit_nano
+        if not (charge.lone or charge.counted):
+            limits.append(limit)
             continue
-        amount = amount_of(reservation, charge)
-        limits.append(b"%d" % charge.limit_nano)
-        limits += [b"%d" % amount, b"%d" % own, b"%d" % first, b"%d" % last]
+        first = kept + len(counted) + 1
+        counted += [name.encode() for name in charge.counted]
+        if not charge.lone:
+            limits.append(b"")
+        if limit:
+            own = 0 if charge.lone else len(limits)
+            places = (own, first, kept + len(counted))
+            wide += [limit, b"%d" % amount_of(reservation, charge), *map(_number, places)]
     return [
         hold.hold_id.encode(),
         b"%d" % hold.amount_nano,
         amounts_text(hold.amounts),
         b"%d" % reservation.lease_ms,
         parties_json(hold.scopes),
-        accounts_json(hold.accounts),
-        b"%d" % kept,
-        b"%d" % len(names),
-        *[name.encode() for name in names],
+        b"%d" % (kept + len(counted)),
+        *_kept_parts(hold.accounts),
+        *counted,
         *limits,
+        *wide,
     ]
+
+
+@lru_cache(maxsize=4096)
+def _kept_parts(accounts: tuple[str, ...]) -> tuple[bytes, ...]:
+    """How many accounts are kept, all of them as JSON, and each of them."""
+    names = [name.encode() for name in accounts]
+    return (_number(len(names)), accounts_json(accounts), *names)
+
+
+def _number(number: int) -> bytes:
+    return b"%d" % number
 
 
 def refusal_of(reservation: Reservation, answer: Answer) -> Refusal:
