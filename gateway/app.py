@@ -157,14 +157,15 @@ async def _budget_board(
     run_query: Query,
     stack: AsyncExitStack,
 ) -> BudgetBoard:
-    """The budgets in effect, with what was spent before new ones; no hold is open any more."""
+    """The budgets in effect, with what was spent before new ones."""
     registry = BudgetRegistry(data.keys)
     stack.callback(registry.close)
     board = BudgetBoard(
         settings.budgets,
         registry,
         choice.accounts,
-        choice.seeding(ledger),
+        ledger,
+        choice.spending,
         run_query,
         clock_of(ledger),
     )

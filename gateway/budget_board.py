@@ -2,44 +2,35 @@
 
 A change is durable before it counts, and counts for every request admitted after it. The accounts
 of a new budget are opened first with what was spent, and once more when the requests that were
-under way have ended.
+under way have ended. Those may be another gateway's, so a start is a change as well where holds are
+open.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from budgets.burndown import Sample, burn_down, lookback_s
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
 from budgets.openings import counting_names
-from budgets.port import SeedingBooks, SeedingLedger
-from budgets.rolling import RollingWindow
+from budgets.port import SeedingLedger
 from budgets.scopes import Budget, BudgetBook
-from gateway.budget_openings import catch_up, open_accounts
-from gateway.budget_registry import BudgetFault, BudgetRegistry, in_effect
+from gateway.budget_openings import OpenBooks, catch_up, open_accounts
+from gateway.budget_registry import BudgetRegistry, in_effect
 from gateway.budget_report import Accounts, budget_rows
 
 LOG = logging.getLogger("weir.budgets")
 # Between the moment a request learns its budgets and the moment its money is held.
 ADMISSION_S = 10.0
-NEEDS_SQLITE = "rolling windows need the SQLite ledger"
 AGAIN_S = 1.0
 Query = Callable[[str, dict[str, Any]], Awaitable[list[dict[str, Any]]]]
 
 
 OpenAccounts = Callable[[], AbstractContextManager[Accounts]]
-
-
-@dataclass(frozen=True, slots=True)
-class Seeding:
-    """What opens the accounts of new budgets with what was spent before them."""
-
-    ledger: SeedingLedger
-    open_books: Callable[[], AbstractContextManager[SeedingBooks]]
 
 
 class BudgetBoard:
@@ -50,7 +41,8 @@ class BudgetBoard:
         book: BudgetBook,
         registry: BudgetRegistry,
         accounts: OpenAccounts,
-        seeding: Seeding | None,
+        ledger: SeedingLedger,
+        open_books: OpenBooks,
         run_query: Query,
         now_ms: Callable[[], int],
     ) -> None:
@@ -58,26 +50,22 @@ class BudgetBoard:
         self._book = book
         self._registry = registry
         self._accounts = accounts
-        self._seeding = seeding
+        self._ledger = ledger
+        self._open_books = open_books
         self._run_query = run_query
         self._now_ms = now_ms
         self._changing = asyncio.Lock()
         self._follow_up: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Put the budgets into effect while no hold is open; how many accounts were opened."""
+        """Put the budgets into effect; how many accounts were opened."""
         budgets = in_effect(self._configured, self._registry.budgets())
-        opened = 0
-        if self._seeding is None:
-            for budget in budgets:
-                if isinstance(budget.window, RollingWindow):
-                    raise LedgerError(f"budget {budget.name}: {NEEDS_SQLITE}")
-            LOG.info("new budgets count from now on: this ledger cannot tell what was spent before")
-        else:
-            seeding = self._seeding
+        if await self._ledger.oldest_hold_ms() is None:
             now_ms = self._now_ms()
-            opened = await catch_up(seeding.ledger, seeding.open_books, budgets, now_ms)
-        self._book.change(budgets)
+            opened = await catch_up(self._ledger, self._open_books, budgets, now_ms)
+            self._book.change(budgets)
+        else:
+            opened = await self._put_into_effect(budgets, lambda: None)
         return opened
 
     async def stop(self) -> None:
@@ -108,14 +96,9 @@ class BudgetBoard:
         return await with_burndown(budget, rows, self._run_query, self._now_ms())
 
     async def put(self, section: BudgetSection, who: str) -> str:
-        """Set a budget and put it into effect; its name.
-
-        Raise BudgetFault for a window the ledger cannot count, LedgerError where setting fails.
-        """
+        """Set a budget and put it into effect; its name. Raise LedgerError where setting fails."""
         async with self._changing:
             new = section.to_budget()
-            if self._seeding is None and isinstance(new.window, RollingWindow):
-                raise BudgetFault("window", NEEDS_SQLITE)
             stored = [b for b in self._registry.budgets() if b.name != new.name]
             await self._put_into_effect(
                 in_effect(self._configured, (*stored, new)),
@@ -138,36 +121,35 @@ class BudgetBoard:
 
     async def _put_into_effect(
         self, budgets: tuple[Budget, ...], store: Callable[[], object]
-    ) -> None:
-        seeding = self._seeding
-        if seeding is None:
-            store()
-            self._book.change(budgets)
-            return
-        names = set(counting_names(budgets))
-        await open_accounts(seeding.ledger, seeding.open_books, budgets, self._now_ms())
+    ) -> int:
+        """Have other budgets from here on; how many accounts were opened."""
+        ledger, names = self._ledger, set(counting_names(budgets))
+        opened = await open_accounts(ledger, self._open_books, budgets, self._now_ms())
         # A budget that goes misses what is spent from here on, also if it comes back.
-        await seeding.ledger.note_counting(names & set(await seeding.ledger.counting()))
+        await ledger.note_counting(names & set(await ledger.counting()))
         store()
         self._book.change(budgets)
         if self._follow_up is None or self._follow_up.done():
-            self._follow_up = asyncio.create_task(self._count_the_rest(seeding))
+            self._follow_up = asyncio.create_task(self._count_the_rest())
+        return opened
 
-    async def _count_the_rest(self, seeding: Seeding) -> None:
+    async def _count_the_rest(self) -> None:
         """Count what requests spend that were admitted before a change, when the last has ended."""
-        changed_ms = 0
+        settled_ms = 0
         budgets: tuple[Budget, ...] = ()
         while True:
             if budgets != self._book.budgets:
-                budgets, changed_ms = self._book.budgets, self._now_ms()
+                budgets = self._book.budgets
                 await asyncio.sleep(ADMISSION_S)
+                # Whoever knew other budgets holds money by now, or never will.
+                settled_ms = self._now_ms()
             try:
                 async with self._changing:
-                    oldest_ms = await seeding.ledger.oldest_hold_ms()
-                    ended = oldest_ms is None or oldest_ms > changed_ms
+                    oldest_ms = await self._ledger.oldest_hold_ms()
+                    ended = oldest_ms is None or oldest_ms > settled_ms
                     if ended and budgets == self._book.budgets:
                         now_ms = self._now_ms()
-                        await catch_up(seeding.ledger, seeding.open_books, budgets, now_ms)
+                        await catch_up(self._ledger, self._open_books, budgets, now_ms)
                         return
             except LedgerError as error:
                 LOG.error("new budgets do not count everything yet: %s", error)

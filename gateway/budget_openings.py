@@ -35,13 +35,15 @@ async def open_accounts(
     """`catch_up` while holds are open: what they will cost is still missed, so nothing is noted."""
     opened = 0
     for budget in not_counting(budgets, await ledger.counting()):
-        missed = await asyncio.to_thread(_missed, open_books, budget, now_ms // 1_000)
-        await ledger.carry_over(missed, now_ms)
+        missed, as_of = await asyncio.to_thread(_missed, open_books, budget, now_ms // 1_000)
+        await ledger.carry_over(missed, now_ms, as_of)
         opened += len(missed)
     return opened
 
 
-def _missed(open_books: OpenBooks, budget: Budget, now_s: int) -> Mapping[str, int]:
+def _missed(open_books: OpenBooks, budget: Budget, now_s: int) -> tuple[Mapping[str, int], str]:
+    """What the budget's accounts missed, and as of when."""
     with open_books() as books:
         since_ms = first_counted_s(budget, now_s) * 1_000
-        return openings(budget, books.spent_by_party(since_ms, bucket_s(budget)), now_s)
+        spent = books.spent_by_party(since_ms, bucket_s(budget))
+        return openings(budget, spent, now_s), books.as_of

@@ -19,7 +19,6 @@ from pydantic import Field, StringConstraints
 from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
-from budgets.rolling import RollingWindow
 from budgets.scopes import BudgetBook
 from gateway.config_checks import Named, check_references, standing_aliases
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
@@ -164,7 +163,6 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
     tiers = _connected_tiers(text, sections, off, faults)
     prices = _read_prices(sections, models, faults)
     _check_ledger(sections.ledger, env, faults)
-    _check_windows(sections, faults)
     faults.raise_if_any()
     if (
         server is None
@@ -244,18 +242,6 @@ def _check_ledger(ledger: LedgerSection | None, env: Mapping[str, str], faults: 
             f"the environment variable {ledger.redis_url_env} is not set; set it to an address "
             'such as redis://localhost:6379/0, or write `store = "sqlite"`',
         )
-
-
-def _check_windows(sections: _Sections, faults: FaultList) -> None:
-    if sections.ledger is None or sections.ledger.store != "redis":
-        return
-    for place, budget in sections.budgets.items():
-        if isinstance(budget.window, RollingWindow):
-            faults.add(
-                ("budgets", place, "window"),
-                'rolling windows need the SQLite ledger; use "hour", "day", "week", "month" or '
-                '"total", or write `store = "sqlite"` under [ledger]',
-            )
 
 
 def _data_dir(path: Path, server: ServerSection, env: Mapping[str, str]) -> Path:

@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from budgets.ledger import LedgerError
-from budgets.port import EventShaper, LedgerBooks, OutboxRow
+from budgets.port import EventShaper, LedgerBooks, OutboxRow, SeedingBooks
 from budgets.stores.account_names import accounts_in
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
-from gateway.budget_board import Seeding
 from gateway.budget_report import Accounts
 from gateway.clock import now_ms
 from gateway.config import Settings
@@ -93,11 +92,13 @@ class LedgerChoice:
         with open_books(self._data.ledger) as books:
             yield books.accounts
 
-    def seeding(self, ledger: "SqliteLedger | RedisLedger") -> Seeding | None:
-        """What opens the accounts of a new budget; None where the books cannot tell."""
-        if isinstance(ledger, SqliteLedger):
-            return Seeding(ledger, lambda: open_books(self._data.ledger))
-        return None
+    def spending(self) -> AbstractContextManager[SeedingBooks]:
+        """Who spent what, from which new budgets are opened."""
+        if self._in_redis:
+            from budgets.stores.redis_spending import open_spending
+
+            return open_spending(self._redis_url, self._settings.server.org)
+        return open_books(self._data.ledger)
 
     async def rebuild(self, warehouse: Warehouse) -> int:
         """Put back every entry that a Redis ledger lacks; how many there were."""

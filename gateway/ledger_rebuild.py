@@ -1,18 +1,22 @@
 """What the warehouse knows that a ledger may have forgotten: every posted entry, from its event."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from budgets.ledger import HoldState, Settlement
+from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
-from budgets.scopes import BudgetBook, Scopes
+from budgets.scopes import BudgetBook, Charge, Scopes, Unit
+from budgets.usage import TOKEN_CLASSES
 from gateway.identity import OWN_RUN
-from telemetry.event import EventKind
+from telemetry.event import EventKind, UsageSource
 from telemetry.warehouse import Row, Warehouse
 
+_TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
-    "run_id, run_source, cost_nano, overrun_nano FROM event "
+    f"run_id, run_source, model, usage_source, cost_nano, overrun_nano, {', '.join(_TOKENS)} "
+    "FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
 )
@@ -29,26 +33,57 @@ def restored_entries(warehouse: Warehouse, budgets: BudgetBook) -> Iterator[Rest
 
 
 def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
+    own_run = row["run_source"] == OWN_RUN
+    scopes = _scopes(row)
+    charged = budgets.charges(scopes, row["admitted_ms"] // 1000, lone_run=own_run)
+    charges = [charge for charge in charged if not charge.lone]
+    settlement = _settlement(row)
+    return RestoredEntry(
+        settlement,
+        tuple([charge.account for charge in charges]),
+        row["event_id"],
+        row["ended_ms"],
+        row["admitted_ms"],
+        replace(scopes, run="") if own_run else scopes,
+        _bill(row, settlement, charges),
+    )
+
+
+def _scopes(row: Row) -> Scopes:
+    """Whom the event says the request was for."""
     team = row["team"]
-    scopes = Scopes(
+    return Scopes(
         org=row["org"],
         team=team,
         key=row["key_id"],
         workflow=f"{team}/{row['workflow']}",
         run=f"{team}/{row['run_id']}",
+        model=row["model"],
     )
-    charges = budgets.charges(
-        scopes, row["admitted_ms"] // 1000, lone_run=row["run_source"] == OWN_RUN
-    )
+
+
+def _settlement(row: Row) -> Settlement:
     cost_nano, kind = row["cost_nano"], row["kind"]
     is_correction = kind == EventKind.CORRECTION
-    expired = is_correction or kind == EventKind.ASSUMED
-    settlement = Settlement(
-        row["request_id"],
-        HoldState.EXPIRED_CHARGED if expired else HoldState.SETTLED,
-        cost_nano,
-        max(0, cost_nano) if is_correction else row["overrun_nano"],
-        correction=is_correction,
-    )
-    accounts = tuple(charge.account for charge in charges if not charge.lone)
-    return RestoredEntry(settlement, accounts, row["event_id"], row["ended_ms"])
+    if is_correction or kind == EventKind.ASSUMED:
+        state = HoldState.EXPIRED_CHARGED
+    elif row["usage_source"] == UsageSource.NONE:
+        state = HoldState.RELEASED
+    else:
+        state = HoldState.SETTLED
+    overrun_nano = max(0, cost_nano) if is_correction else row["overrun_nano"]
+    return Settlement(row["request_id"], state, cost_nano, overrun_nano, correction=is_correction)
+
+
+def _bill(row: Row, settlement: Settlement, charges: Sequence[Charge]) -> Bill:
+    """What each account took. A correction is of a request that its expiry counted."""
+    tokens = sum(row[name] for name in _TOKENS)
+    if settlement.state is HoldState.RELEASED:
+        return Bill(tokens)
+    posted = postings(charges, settlement.posted_nano, tokens)
+    if settlement.correction and posted:
+        units = [charge.unit for charge in charges]
+        posted = tuple(
+            [0 if unit is Unit.REQUESTS else took for unit, took in zip(units, posted, strict=True)]
+        )
+    return Bill(tokens, posted=posted)
