@@ -2,7 +2,7 @@
 
 from budgets.ledger import Account
 from budgets.scopes import ScopeKind, Window
-from budgets.stores.account_names import accounts_in
+from budgets.stores.account_names import accounts_in, counts_money
 
 ACCOUNTS = [
     ("key:a|day|100", Account(1, 2, 3)),
@@ -27,3 +27,9 @@ def test_several_starts_of_one_scope_are_added_up() -> None:
 def test_a_scope_id_may_hold_what_names_are_made_of() -> None:
     odd = [("workflow:lab/a|b:c|day|100", Account(4))]
     assert accounts_in(odd, ScopeKind.WORKFLOW, Window.DAY, [100]) == {"lab/a|b:c": Account(4)}
+
+
+def test_an_account_of_tokens_or_requests_says_so_in_its_window() -> None:
+    assert counts_money("workflow:lab/a|24h|100")
+    assert not counts_money("workflow:lab/a|24h/tokens|100")
+    assert not counts_money("key:a|total/requests|0")
