@@ -22,10 +22,14 @@ DENIED_WITHIN_S = 0.4
 """The timeout, and what a busy machine adds until a task runs again."""
 
 
+def ledger_on_url(
+    url: str, directory: Path, *, may_found: bool = True, timeout_ms: int = TIMEOUT_MS
+) -> RedisLedger:
+    return RedisLedger(url, ORG, shaper(), directory, timeout_ms=timeout_ms, may_found=may_found)
+
+
 def ledger_on(server: RedisServer, directory: Path, *, may_found: bool = True) -> RedisLedger:
-    return RedisLedger(
-        server.url, ORG, shaper(), directory, timeout_ms=TIMEOUT_MS, may_found=may_found
-    )
+    return ledger_on_url(server.url, directory, may_found=may_found)
 
 
 @asynccontextmanager

@@ -3,14 +3,24 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Account, HoldState
+from budgets.ledger import Account, HoldState, LedgerError, Refusal
 from budgets.stores.in_redis import RedisLedger
 from budgets.stores.redis_life import LedgerUnreachableError
-from tests.contracts.ledger_backends import charge, event, held, reservation, sent, shaper, spent
+from tests.contracts.ledger_backends import (
+    bill,
+    charge,
+    event,
+    held,
+    reservation,
+    sent,
+    shaper,
+    spent,
+)
 from tests.contracts.redis_server import RedisServer, own_server
 from tests.faults.redis_gateways import (
     DENIED_WITHIN_S,
@@ -134,6 +144,47 @@ def test_money_that_was_held_without_anybody_knowing_goes_back(
     asyncio.run(story())
 
 
+def test_an_extension_whose_answer_was_lost_is_given_back_with_its_hold(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            asked = reservation("h1", 60, charge("org:o", 100))
+            away = await sent(ledger, asked)
+            more = replace(asked, amount_nano=90)
+            server.freeze()
+            await denied(lambda: ledger.extend(away, more))
+            server.thaw()
+            # It was made, nobody knows it, and what the caller knows still ends the hold.
+            assert await org_account(ledger) == Account(0, 90, 0)
+            assert await ledger.extend(away, more) == replace(away, amount_nano=90)
+            refusal = await ledger.extend(away, replace(asked, amount_nano=101))
+            assert isinstance(refusal, Refusal)
+            assert (refusal.held_nano, refusal.needed_nano) == (0, 101)
+            done = await ledger.settle(away, 75, event("h1"))
+            assert (done.posted_nano, done.overrun_nano) == (75, 0)
+            assert await org_account(ledger) == Account(75, 0, 0)
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_a_paused_server_denies_an_extension_in_time(server: RedisServer, tmp_path: Path) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            asked = reservation("h1", 60, charge("org:o", 100))
+            away = await sent(ledger, asked)
+            server.client.execute_command("CLIENT", "PAUSE", "700", "ALL")
+            with pytest.raises(LedgerUnreachableError):
+                await ledger.extend(away, replace(asked, amount_nano=90))
+            await works_again(ledger, "after")
+            await ledger.settle(away, 60, event("h1"))
+            assert await org_account(ledger) == Account(60, 0, 0)
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
 # -- B13: the settlement cannot be told ------------------------------------------------------
 
 
@@ -157,6 +208,30 @@ def test_what_was_spent_while_redis_was_paused_is_posted_once_when_it_is_back(
             await ledger.settle(holds[3], 1, event("h3"))
             ids = [row.event_id for row in ledger.outbox_after(0, 100)]
             assert ids == ["h0", "h1", "h2", "h3"]
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+TOKENS = "key:k|month/tokens|0"
+
+
+def test_what_each_account_took_is_kept_with_what_is_owed(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            asked = reservation("h1", 10, charge("org:o"), charge(TOKENS, 500), tokens=300)
+            away = await sent(ledger, asked)
+            server.client.execute_command("CLIENT", "PAUSE", "700", "ALL")
+            done = await ledger.settle(away, 12, event("h1"), bill(asked, 12, 250))
+            assert (done.posted_nano, done.overrun_nano) == (12, 2)
+            with pytest.raises(LedgerError, match="what each account takes"):
+                await ledger.settle(away, 12, event("h1"))
+            await works_again(ledger, "after")
+            await ledger.expire(0)
+            found = await ledger.survey(["org:o", TOKENS])
+            assert found == {"org:o": Account(12, 0, 2), TOKENS: Account(250)}
         assert_books_add_up(server)
 
     asyncio.run(story())

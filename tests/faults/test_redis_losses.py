@@ -1,18 +1,35 @@
 """Redis forgets, is replaced, fills up or turns read-only: nothing is admitted on its word."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
 
-from budgets.ledger import Account, LedgerError
+from budgets.ledger import Account, HoldState, LedgerError, Settlement
+from budgets.port import RestoredEntry
+from budgets.scopes import ScopeKind, Scopes, Unit, Window
 from budgets.stores.in_redis import RedisLedger
+from budgets.stores.redis_books import open_books
 from budgets.stores.redis_life import LedgerLostError, LedgerUnreachableError
-from tests.contracts.ledger_backends import event, held, reservation, sent, spent
+from tests.contracts.ledger_backends import (
+    NOON_MS,
+    bill,
+    charge,
+    event,
+    held,
+    reservation,
+    sent,
+    spent,
+)
 from tests.contracts.redis_server import RedisServer, own_server
+from tests.faults.redis_child import ENTRIES, SPENT_NANO
 from tests.faults.redis_gateways import (
+    ORG,
     assert_books_add_up,
     denied,
     gateway,
@@ -23,6 +40,8 @@ from tests.faults.redis_gateways import (
 )
 
 pytestmark = pytest.mark.redis
+ROOT = Path(__file__).resolve().parents[2]
+ANA = Scopes(org="o", team="t", key="k", workflow="t/w", run="")
 
 
 @pytest.fixture
@@ -125,6 +144,119 @@ def test_four_gateways_that_rebuild_at_once_post_each_entry_once(
         assert_books_add_up(server)
 
     asyncio.run(story())
+
+
+TOKENS, REQUESTS = "key:k|month/tokens|0", "key:k|month/requests|0"
+MIXED = ("org:o", TOKENS, REQUESTS)
+
+
+def test_what_each_account_took_comes_back_after_a_loss(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            charges = [charge(name, 1_000) for name in MIXED]
+            wishes = [
+                replace(reservation(f"h{n}", 10, *charges, tokens=300), scopes=ANA)
+                for n in range(2)
+            ]
+            owed = await sent(ledger, wishes[0])
+            open_in_dump = await sent(ledger, wishes[1])
+            server.client.save()
+            server.kill()
+            done = await ledger.settle(
+                owed, 12, event("h0"), replace(bill(wishes[0], 12, 350), model="mini")
+            )
+            assert done.overrun_nano == 2
+            server.start()
+            known = RestoredEntry(
+                Settlement("h1", HoldState.SETTLED, 7, 0),
+                MIXED,
+                "h1",
+                event("h1").ended_ms,
+                NOON_MS,
+                ANA.with_model("mini"),
+                bill(wishes[1], 7, 200),
+            )
+            assert await ledger.rebuild([known, known]) == 1
+            await ledger.expire(0)
+            found = await ledger.survey(MIXED)
+            assert found == {
+                "org:o": Account(19, 0, 2),
+                TOKENS: Account(550, 0, 50),
+                REQUESTS: Account(2),
+            }
+            again = await ledger.settle(open_in_dump, 9, event("h1"), bill(wishes[1], 9, 1))
+            assert (again.posted_nano, again.repeated) == (7, True)
+            with open_books(server.url, ORG) as books:
+                [row] = books.spent_by_party(0, None)
+                assert (row.scopes, row.amount(Unit.TOKENS)) == (ANA.with_model("mini"), 550)
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_an_ending_of_a_ledger_that_was_flushed_brings_its_amounts_along(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            charges = [charge(name, 1_000) for name in MIXED]
+            wish = replace(reservation("h1", 10, *charges, tokens=300), scopes=ANA)
+            running = await sent(ledger, wish)
+            freed = await sent(ledger, replace(wish, hold_id="h2"))
+            server.client.flushall()
+            await ledger.settle(running, 12, event("h1"), bill(wish, 12, 350))
+            await ledger.release(freed, event("h2"))
+            assert await ledger.rebuild([]) == 0
+            await ledger.expire(0)
+            found = await ledger.survey(MIXED)
+            assert found == {
+                "org:o": Account(12, 0, 2),
+                TOKENS: Account(350, 0, 50),
+                REQUESTS: Account(1),
+            }
+            with open_books(server.url, ORG) as books:
+                rows = {row.posted_nano: row for row in books.spent_by_party(0, None)}
+            assert rows[12].scopes == ANA
+            assert (rows[12].amount(Unit.TOKENS), rows[12].amount(Unit.REQUESTS)) == (350, 1)
+        assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_four_processes_that_rebuild_and_open_a_cold_account_at_once_open_it_once(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    processes = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.faults.redis_child",
+                server.url,
+                str(tmp_path / f"{number}"),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    # Each says when it is ready, and all of them are let go at once.
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 4
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    assert sum(int(added) for added, _ in told) == ENTRIES
+    with open_books(server.url, ORG) as books:
+        assert list(books.faults()) == []
+        opened = books.accounts(ScopeKind.KEY, Window.TOTAL, [0])
+    assert opened == {"k": Account(SPENT_NANO)}
+    assert len(server.client.keys("*opening*")) == 1
 
 
 # -- B16, B17, B18: a server that cannot or must not -----------------------------------------

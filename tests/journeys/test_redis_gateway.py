@@ -1,5 +1,6 @@
 """Whole gateways with their ledger in Redis: one budget for several, and what a loss asks for."""
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,77 @@ def test_after_a_restart_from_nothing_every_request_is_denied_until_the_rebuild(
         weir.start()
         assert spent_nano(weir) == before_nano
         assert weir.chat("Hello again", max_tokens=5).status == 200
+        assert_clean(weir)
+
+
+def put(weir: GatewayProcess, scope: str, window: str, limit_usd: str) -> Answer:
+    body = json.dumps({"scope": scope, "window": window, "limit_usd": limit_usd}).encode()
+    return weir.ask("PUT", "/admin/budgets", body, Authorization=f"Bearer {weir.admin_key}")
+
+
+def test_a_rolling_budget_counts_what_both_gateways_spend(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    config = CONFIG + budget("org", "0.0004", "24h")
+    with (
+        gateway(tmp_path / "a", config, environment(server)) as first,
+        gateway(tmp_path / "b", config, environment(server)) as second,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        asked = [first, second] * 40
+        answers = list(pool.map(lambda weir: weir.chat("Hello", max_tokens=5), asked))
+        assert {answer.status for answer in answers} - {429} == {200, 402}
+        paid = [answer for answer in answers if answer.status == 200]
+        costs = [first.ended(answer.request_id)["cost_nano"] for answer in paid]
+        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 400_000
+        refused = next(answer for answer in answers if answer.status == 402)
+        assert refused.error["window"] == "24h"
+        assert_clean(first)
+
+
+def test_a_budget_that_is_set_late_counts_what_was_spent_before_on_every_gateway(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    with (
+        gateway(tmp_path / "a", CONFIG, environment(server)) as first,
+        gateway(tmp_path / "b", CONFIG, environment(server)) as second,
+    ):
+        answers = [first.chat("Hello", max_tokens=5), second.chat("Hello", max_tokens=5)]
+        cost = sum(first.ended(answer.request_id)["cost_nano"] for answer in answers)
+        made = put(first, "key:demo", "24h", "5")
+        assert (made.status, made.json["name"]) == (200, "key:demo/24h")
+        assert made.json["budgets"][0]["posted_nano"] == cost
+        # The other gateway goes on without it: that is counted when it hears of the budget.
+        late = second.chat("Hello", max_tokens=5)
+        cost += first.ended(late.request_id)["cost_nano"]
+        assert put(second, "key:demo", "24h", "5").json["budgets"][0]["posted_nano"] == cost
+        assert spent_nano(first, "key:demo") == cost
+        assert put(second, "key:demo", "24h", f"0.{cost + 1:09d}").status == 200
+        refused = second.chat("Hello", max_tokens=5)
+        assert (refused.status, refused.error["window"]) == (402, "24h")
+        assert first.chat("Hello", max_tokens=5).status == 200
+        assert_clean(first)
+
+
+def test_a_budget_that_is_configured_late_counts_also_what_a_killed_gateway_held(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    short = CONFIG + "[server]\nrequest_timeout_s = 4\nlease_s = 6\n"
+    with gateway(tmp_path, short, environment(server)) as weir:
+        spent = weir.ended(weir.chat("Hello", max_tokens=5).request_id)["cost_nano"]
+        weir.stream("#weir:chunks=40,delay_ms=50", max_tokens=200)
+        weir.kill()
+        weir.config.write_text(short + budget("key:demo", "5", "month"))
+        weir.start()
+        [row] = weir.admin("budgets")["budgets"]
+        assert (row["posted_nano"], row["held_nano"]) == (spent, 0)
+
+        def counted() -> bool:
+            [row] = weir.admin("budgets")["budgets"]
+            audit = weir.admin("audit") or {}
+            return bool(row["posted_nano"] > spent and row["posted_nano"] == audit["ledger_nano"])
+
+        wait_for(counted, "the lease of the killed gateway is charged to the budget", 60)
         assert_clean(weir)
 
 

@@ -2,7 +2,7 @@
 
 from budgets.ledger import Account
 from budgets.scopes import ScopeKind, Window
-from budgets.stores.account_names import accounts_in, open_runs_in
+from budgets.stores.account_names import accounts_in, counts_money, open_runs_in
 
 ACCOUNTS = [
     ("key:a|day|100", Account(1, 2, 3)),
@@ -32,3 +32,9 @@ def test_a_scope_id_may_hold_what_names_are_made_of() -> None:
 def test_runs_that_hold_money_are_found_by_their_accounts() -> None:
     runs = [("run:lab/a|b|total|0", Account(1, 2)), ("run:lab/done|total|0", Account(1))]
     assert open_runs_in([*ACCOUNTS, *runs]) == {"lab/a|b"}
+
+
+def test_an_account_of_tokens_or_requests_says_so_in_its_window() -> None:
+    assert counts_money("workflow:lab/a|24h|100")
+    assert not counts_money("workflow:lab/a|24h/tokens|100")
+    assert not counts_money("key:a|total/requests|0")

@@ -4,13 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from budgets.ledger import Hold, HoldState, LedgerError
+from budgets.ledger import Bill, Hold, HoldState, LedgerError
 from budgets.port import OutboxEvent
+from budgets.scopes import Scopes
 from budgets.stores.redis_journal import EndingJournal, Pending
 
 HOLD = Hold("h1", HoldState.DISPATCHED, 10, ("org:o", "key:k/ü"), 5, 65)
 SETTLED = Pending(HOLD, 7, OutboxEvent("e1", b'{"text":"\xc3\xbc\n"}\xff\x00', 99), "1-ab")
 RELEASED = Pending(HOLD, None, None, "")
+ANA = Scopes("o", "t", "k|1", "t/w", "", tags=("t/a=1",))
+MIXED = Pending(
+    Hold("h2", HoldState.DISPATCHED, 10, ("org:o", "key:k/t"), 5, 65, ANA, (10, 300)),
+    7,
+    OutboxEvent("e2", b"{}", 99),
+    "1-ab",
+    Bill(250, "mini", (7, 250)),
+)
 
 
 def test_an_ending_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -18,7 +27,16 @@ def test_an_ending_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert journal.take() == []
     journal.append(SETTLED)
     journal.append(RELEASED)
-    assert EndingJournal(tmp_path).take() == [SETTLED, RELEASED]
+    journal.append(MIXED)
+    assert EndingJournal(tmp_path).take() == [SETTLED, RELEASED, MIXED]
+
+
+def test_a_line_of_before_units_is_an_ending_in_money() -> None:
+    line = (
+        b'{"hold":["h1","dispatched",10,["org:o","key:k/\xc3\xbc"],5,65],"cost_nano":7,'
+        b'"event":["e1","{}",99],"epoch":"1-ab"}'
+    )
+    assert Pending.from_line(line) == Pending(HOLD, 7, OutboxEvent("e1", b"{}", 99), "1-ab")
 
 
 def test_what_is_taken_is_given_again_until_it_is_done(tmp_path: Path) -> None:

@@ -2,19 +2,31 @@
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from budgets.ledger import Account
 from budgets.openings import counting_names
-from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
+from budgets.scopes import (
+    AnyWindow,
+    Budget,
+    BudgetBook,
+    ScopeKind,
+    Scopes,
+    Unit,
+    Window,
+    account_id,
+)
+from budgets.stores.in_memory import InMemoryLedger
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import SqliteBooks, open_books
 from gateway import budget_board
-from gateway.budget_board import BudgetBoard, Seeding, with_burndown, with_sources
+from gateway.budget_board import BudgetBoard, with_burndown, with_sources
 from gateway.budget_registry import BudgetRegistry, read_budget
 from gateway.budget_report import Accounts, budget_rows
+from tests.contracts.ledger_backends import event, held, reservation
 from tests.unit.gateway.desks import SHAPER, run
 
 NOW_MS = 1_793_491_200_000
@@ -71,8 +83,7 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         ledger = SqliteLedger(tmp_path / "ledger.sqlite3", SHAPER)
         registry = BudgetRegistry(tmp_path / "keys.sqlite3")
         book = BudgetBook([DAY])
-        seeding = Seeding(ledger, books)
-        board = BudgetBoard(book, registry, accounts, seeding, no_query, lambda: NOW_MS)
+        board = BudgetBoard(book, registry, accounts, ledger, books, no_query, lambda: NOW_MS)
         await board.start()
         section = read_budget({**TERMS, "timezone": "Asia/Tokyo"})
         assert await board.put(section, "k1") == DAY.name
@@ -88,5 +99,41 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         await board.stop()
         registry.close()
         ledger.close()
+
+    run(story())
+
+
+def test_a_start_while_others_hold_money_counts_what_their_requests_come_to(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(budget_board, "ADMISSION_S", 0.0)
+    monkeypatch.setattr(budget_board, "AGAIN_S", 0.0)
+    account = account_id(ScopeKind.KEY, "a", Window.DAY, NOW_MS // 86_400_000 * 86_400)
+
+    async def story() -> None:
+        ledger = InMemoryLedger(SHAPER)
+        registry = BudgetRegistry(tmp_path / "keys.sqlite3")
+        board = BudgetBoard(
+            BudgetBook([DAY]),
+            registry,
+            lambda: nullcontext(accounts),
+            ledger,
+            lambda: nullcontext(ledger),
+            no_query,
+            lambda: NOW_MS + 1,
+        )
+        wish = reservation("h1", 70, now_ms=NOW_MS)
+        hold = await held(ledger, replace(wish, scopes=Scopes("o", "t", "a", "t/w", "")))
+        assert await board.start() == 0
+        for _ in range(20):
+            await asyncio.sleep(0)
+            assert set(await ledger.counting()) == set()
+        away = await ledger.dispatch(hold, b"h1")
+        await ledger.settle(away, 40, event("h1"))
+        while not await ledger.counting():
+            await asyncio.sleep(0)
+        assert (await ledger.survey([account]))[account] == Account(40)
+        await board.stop()
+        registry.close()
 
     run(story())

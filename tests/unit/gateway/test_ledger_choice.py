@@ -28,7 +28,8 @@ def test_without_a_word_about_it_the_ledger_is_a_file(tmp_path: Path) -> None:
             ledger = await choice.open(stack, Tally())
             assert isinstance(ledger, SqliteLedger)
             assert clock_of(ledger) is now_ms
-            assert choice.seeding(ledger) is not None
+            with choice.spending() as spending:
+                assert (list(spending.spent_by_party(0, None)), spending.as_of) == ([], "")
             assert collectable(ledger, 0, 9) == []
             with choice.books() as books:
                 assert list(books.faults()) == []

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from budgets.kills import Kill, killed_account
-from budgets.ledger import HoldState, Settlement
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
+from budgets.ledger import Bill, HoldState, Settlement
+from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Unit, Window
 from gateway.identity import OWN_RUN
 from gateway.ledger_rebuild import restored_entries
 from gateway.run_kills import kill_event
-from telemetry.event import EventKind, TelemetryEvent
+from telemetry.event import EventKind, TelemetryEvent, UsageSource
 from telemetry.warehouse import Warehouse
 from tests.unit.telemetry.events import make_event
 
@@ -73,3 +73,37 @@ def test_the_marker_of_a_killed_run_is_put_back_and_moves_no_money(tmp_path: Pat
     warehouse.close()
     assert entry.settlement == Settlement(event.event_id, HoldState.SETTLED, 0, 0)
     assert (entry.accounts, entry.bill.posted) == ((account,), (1,))
+
+
+def test_an_entry_knows_who_spent_when_and_how_many_tokens(tmp_path: Path) -> None:
+    request = make_event(1, team="lab", workflow="sum", run_id="r7", key_id="k")
+    alone = make_event(2, team="lab", workflow="sum", key_id="k", run_source=OWN_RUN)
+    warehouse = stored(tmp_path, request, alone)
+    shared, own = restored_entries(warehouse, BOOK)
+    warehouse.close()
+    assert shared.admitted_ms == request.admitted_ms
+    assert shared.scopes == Scopes(
+        request.org, "lab", "k", "lab/sum", "lab/r7", model=request.model
+    )
+    assert own.scopes is not None and own.scopes.run == ""
+    # 101 fresh, 1 cached, 50 of the answer and 1 of its reasoning.
+    assert shared.bill == Bill(153)
+
+
+def test_each_account_takes_what_it_counts_and_a_correction_no_request(tmp_path: Path) -> None:
+    units = [
+        Budget(ScopeKind.KEY, "*", Window.TOTAL, 10**9, unit=unit)
+        for unit in (Unit.TOKENS, Unit.REQUESTS)
+    ]
+    same = {"key_id": "k", "fresh_tokens": 7, "cached_tokens": 1, "output_tokens": 30}
+    spent = make_event(1, cost_nano=70, reasoning_tokens=0, **same)
+    truth = make_event(2, kind=EventKind.CORRECTION, cost_nano=-25, reasoning_tokens=0, **same)
+    refused = make_event(3, cost_nano=0, usage_source=UsageSource.NONE, **same)
+    warehouse = stored(tmp_path, spent, truth, refused)
+    entries = list(restored_entries(warehouse, BudgetBook(units)))
+    warehouse.close()
+    assert {entry.accounts for entry in entries} == {
+        ("org:acme|total|0", "key:k|total/tokens|0", "key:k|total/requests|0")
+    }
+    assert [entry.bill.posted for entry in entries] == [(70, 38, 1), (-25, 38, 0), ()]
+    assert entries[2].settlement == Settlement(refused.request_id, HoldState.RELEASED, 0, 0)
