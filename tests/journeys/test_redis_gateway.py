@@ -68,8 +68,8 @@ def test_two_gateways_spend_one_budget_and_not_a_request_more(
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path / "a", CONFIG + budget("org", "0.0004"), environment(server)) as first,
-        gateway(tmp_path / "b", CONFIG + budget("org", "0.0004"), environment(server)) as second,
+        gateway(tmp_path / "a", CONFIG + budget("org", "0.0002"), environment(server)) as first,
+        gateway(tmp_path / "b", CONFIG + budget("org", "0.0002"), environment(server)) as second,
         ThreadPoolExecutor(16) as pool,
     ):
 
@@ -80,7 +80,7 @@ def test_two_gateways_spend_one_budget_and_not_a_request_more(
         assert {answer.status for answer in answers} - {429} == {200, 402}
         paid = [answer for answer in answers if answer.status == 200]
         costs = [first.ended(answer.request_id)["cost_nano"] for answer in paid]
-        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 400_000
+        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 200_000
         assert assert_clean(first)["ledger_nano"] == sum(costs)
 
 
@@ -121,7 +121,7 @@ def put(weir: GatewayProcess, scope: str, window: str, limit_usd: str) -> Answer
 def test_a_rolling_budget_counts_what_both_gateways_spend(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    config = CONFIG + budget("org", "0.0004", "24h")
+    config = CONFIG + budget("org", "0.0002", "24h")
     with (
         gateway(tmp_path / "a", config, environment(server)) as first,
         gateway(tmp_path / "b", config, environment(server)) as second,
@@ -132,7 +132,7 @@ def test_a_rolling_budget_counts_what_both_gateways_spend(
         assert {answer.status for answer in answers} - {429} == {200, 402}
         paid = [answer for answer in answers if answer.status == 200]
         costs = [first.ended(answer.request_id)["cost_nano"] for answer in paid]
-        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 400_000
+        assert sum(costs) == spent_nano(first) == spent_nano(second) <= 200_000
         refused = next(answer for answer in answers if answer.status == 402)
         assert refused.error["window"] == "24h"
         assert_clean(first)
