@@ -272,7 +272,7 @@ def extended(hold: Hold, reservation: Reservation) -> Hold:
         hold.scopes,
         asked.amounts,
     )
-    pairs = zip(hold.on_each(), larger.on_each(), strict=False)
+    pairs = zip(hold.on_each(), larger.on_each(), strict=True)
     if asked.accounts != hold.accounts or any(less > more for less, more in pairs):
         raise LedgerError(f"hold {hold.hold_id} is extended to less, or on other accounts")
     return larger

@@ -31,7 +31,7 @@ FURTHER = [
 WINDOWS = st.sampled_from([*Window, RollingWindow(7_200), RollingWindow(86_400)])
 BUDGETS = st.builds(
     lambda kind, window, own, unit: Budget(
-        kind, (*FURTHER[0].ids_of(kind), "m")[0] if own else "*", window, 100, unit=unit
+        kind, ("m", *FURTHER[0].ids_of(kind))[-1] if own else "*", window, 100, unit=unit
     ),
     st.sampled_from(ScopeKind),
     WINDOWS,
@@ -75,6 +75,26 @@ def test_a_budget_for_one_scope_is_opened_with_the_spending_of_that_scope_only()
     spent = [PartySpend(scopes, (), 0, 10) for scopes in SCOPES]
     budget = Budget(ScopeKind.KEY, "k2", Window.TOTAL, 100)
     assert openings(budget, spent, NOW_S) == {account_id(ScopeKind.KEY, "k2", Window.TOTAL, 0): 80}
+
+
+def test_a_rolling_budget_is_opened_bucket_by_bucket_and_a_calendar_one_at_once() -> None:
+    spent = [PartySpend(SCOPES[0], (), start_s, 10) for start_s in (300, 600, 600)]
+    window = RollingWindow(7_200)
+    rolling, daily = (Budget(ScopeKind.KEY, "*", w, 100) for w in (window, Window.TOTAL))
+    assert (bucket_s(rolling), bucket_s(daily)) == (300, None)
+    assert openings(rolling, spent, 700) == {
+        account_id(ScopeKind.KEY, "k1", window, 300): 10,
+        account_id(ScopeKind.KEY, "k1", window, 600): 20,
+    }
+    assert openings(daily, spent, 700) == {account_id(ScopeKind.KEY, "k1", Window.TOTAL, 0): 30}
+
+
+def test_a_budget_of_one_run_counts_what_the_runs_below_it_spent() -> None:
+    below = replace(SCOPES[1], run="a/leaf", parents=("a/q", "a/top"))
+    spent = [PartySpend(below, (), 0, 10), PartySpend(replace(below, parents=()), (), 0, 5)]
+    budget = Budget(ScopeKind.RUN, "a/top", Window.TOTAL, 100)
+    top = account_id(ScopeKind.RUN, "a/top", Window.TOTAL, 0)
+    assert openings(budget, spent, NOW_S) == {top: 10}
 
 
 def test_a_budget_counts_again_when_its_window_begins_at_another_moment() -> None:
