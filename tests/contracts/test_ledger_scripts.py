@@ -1,14 +1,16 @@
 """What only Redis has: scripts that other lives call, sums of 64 bits, and keys that must go."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
-from budgets.ledger import Account, Bill, HoldState, LedgerError, Settlement
+from budgets.ledger import Account, Bill, Hold, HoldState, LedgerError, Settlement
 from budgets.port import RestoredEntry
-from budgets.scopes import Scopes, Unit
+from budgets.scopes import Charge, Scopes, Unit
 from budgets.stores.redis_books import open_books
 from budgets.stores.redis_scripts import NAMES, scripts
 from tests.contracts.ledger_backends import (
@@ -109,6 +111,65 @@ def test_holds_that_have_ended_leave_only_their_entries(tmp_path: Path) -> None:
         assert f",{NOON_MS},null," in entries[b"released"].decode()
         assert f",{OVER_MS},null," in entries[b"freed"].decode()
         assert pair.client.exists(keys.overrun) == 0
+
+    play(tmp_path, story)
+
+
+def test_an_entry_says_what_ended_how_when_and_for_whom(tmp_path: Path) -> None:
+    parties, ended_ms = ["o", "t", "k", "t/w", ""], event("any").ended_ms
+
+    async def story(pair: Pair) -> None:
+        async def away(name: str, *charges: Charge) -> Hold:
+            asked = reservation(name, 10, *charges, tokens=300, lease_ms=5)
+            return await sent(pair.first, replace(asked, scopes=ANA))
+
+        mixed = (charge("org:o"), charge(TOKENS))
+        even = await away("even")
+        await pair.first.settle(even, 12, event("e1"), Bill(250, "mini"))
+        await pair.first.settle(await away("each", *mixed), 7, event("e2"), Bill(9, "", (7, 301)))
+        await pair.first.release(await away("given back", *mixed), event("e3"))
+        await pair.first.release(await away("silent"), None)
+        late = await away("late", *mixed)
+        await pair.first.expire(NOON_MS + 5)
+        await pair.first.settle(late, 8, event("e4"), Bill(20, "mini", (8, 310)))
+
+        def entries(key: bytes) -> dict[str, list[Any]]:
+            found = pair.client.hgetall(key)
+            return {name.decode(): orjson.loads(text) for name, text in found.items()}
+
+        org, both = ["org:o"], ["org:o", TOKENS]
+        told, alone = (NOON_MS, parties), (NOON_MS, parties, "", 0)
+        over, late_ms = [[10, 300], [0, 0]], NOON_MS + 5
+        assert entries(pair.keys.entry) == {
+            "even": ["settled", 12, 2, ended_ms, "e1", *told, "mini", 250, None, org],
+            "each": ["settled", 7, 0, ended_ms, "e2", *told, "", 9, [[7, 301], [0, 1]], both],
+            "given back": ["released", 0, 0, ended_ms, "e3", *alone, None, both],
+            "silent": ["released", 0, 0, NOON_MS, None, *alone, None, org],
+            "late": ["expired_charged", 10, 0, late_ms, "late-assumed", *alone, over, both],
+        }
+        [text] = entries(pair.keys.correction).values()
+        assert text[:5] == ["expired_charged", -2, 0, ended_ms, "e4-correction"]
+        assert text[5:] == [*told, "", 20, [[-2, 10], [0, 10]], both]
+
+    play(tmp_path, story)
+
+
+def test_of_two_late_truths_at_once_one_is_posted(tmp_path: Path) -> None:
+    async def story(pair: Pair) -> None:
+        late = await sent(pair.first, reservation("h1", 70))
+        await pair.first.expire(OVER_MS)
+        endings = await asyncio.gather(
+            pair.first.settle(late, 40, event("e1")), pair.second.settle(late, 45, event("e2"))
+        )
+        assert sorted(ending.repeated for ending in endings) == [False, True]
+        assert all(ending.correction for ending in endings)
+        [delta] = {ending.posted_nano for ending in endings}
+        assert delta in (-30, -25)
+        epoch = pair.client.hget(pair.keys.meta, "epoch")
+        told = ("h1", "1", "expired_charged", 9, 0, "", "", 1, '"e"', 1, "null", 0, '["org:o"]')
+        answer = say(pair, "correct", epoch, "", *told, "e", "{}")
+        assert answer == [b"ended", b"expired_charged", b"%d" % delta, b"0", b"1", b"1"]
+        assert (await pair.second.survey(["org:o"]))["org:o"] == Account(70 + delta)
 
     play(tmp_path, story)
 
