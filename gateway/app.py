@@ -216,6 +216,7 @@ async def _budget_board(
         choice.spending,
         run_query,
         clock_of(ledger),
+        frozenset(settings.catalog.models),
     )
     opened = await board.start()
     if opened:

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
+from budgets.budget_book import BudgetBook
 from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
-from budgets.scopes import BudgetBook
 from gateway.config_checks import Named, check_references, standing_aliases
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
 from gateway.config_prices import PricedModel, build_price_card

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from budgets.answer_sizes import AnswerSizes
+from budgets.budget_book import BudgetBook
 from budgets.kills import Kill
-from budgets.ledger import Hold, Reservation
+from budgets.ledger import PLAIN, Bill, Hold, Reservation
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
-from budgets.scopes import BudgetBook, Charge
+from budgets.scopes import Charge
 from budgets.thresholds import Pressure
 from budgets.value import value
 from gateway.auth import Principal
@@ -127,7 +128,10 @@ class Denial:
 
 @dataclass(slots=True)
 class Spending:
-    """A request whose money is held: what stages 6 to 9 pass along and fill in."""
+    """A request whose money is held: what stages 6 to 9 pass along and fill in.
+
+    `bill` is what its settlement says beside the cost.
+    """
 
     call: Call
     route: RouteDecision
@@ -137,5 +141,6 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
+    bill: Bill = PLAIN
     dispatched_s: float = 0.0
     settled: bool = False

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import orjson
 
+from budgets.budget_book import BudgetBook
 from budgets.kills import killed_account
 from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
-from budgets.scopes import BudgetBook, Charge, Scopes, Unit
+from budgets.scopes import Charge, Scopes, Unit
 from budgets.usage import TOKEN_CLASSES
 from gateway.identity import OWN_RUN
 from telemetry.event import EventKind, UsageSource

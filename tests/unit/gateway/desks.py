@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import orjson
 import uvloop
 
+from budgets.budget_book import BudgetBook
 from budgets.money import nano_from_usd
 from budgets.port import EventShaper, LedgerStore
 from budgets.prices import PriceCard, make_price
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
+from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from budgets.budget_book import BudgetBook
 from budgets.kills import Kill, killed_account
 from budgets.ledger import Bill, HoldState, Settlement
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Unit, Window
+from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window
 from gateway.identity import OWN_RUN
 from gateway.ledger_rebuild import restored_entries
 from gateway.run_kills import kill_event

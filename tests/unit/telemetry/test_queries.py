@@ -91,7 +91,7 @@ def test_the_book_holds_the_questions_the_dashboards_ask() -> None:
 def test_every_question_has_an_answer_before_the_first_event(
     warehouse: Warehouse, name: str
 ) -> None:
-    asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key"}
+    asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key", "unit": "usd"}
     asked |= {"idle_since_ms": 0, "open_runs": [], "workflow": None, "max_runs": 10}
     query = BOOK.queries[name]
     rows = BOOK.run(warehouse, name, **{key: asked[key] for key in query.parameters})
@@ -135,6 +135,8 @@ def test_spend_is_summed_exactly(
         ("key", lambda e: e.key_id),
         ("workflow", lambda e: f"{e.team}/{e.workflow}"),
         ("run", lambda e: f"{e.team}/{e.run_id}"),
+        ("model", lambda e: e.model),
+        ("tag", lambda e: f"{e.team}/env=test"),
     ],
 )
 def test_spend_by_scope_names_scopes_as_budgets_do(
@@ -143,8 +145,8 @@ def test_spend_by_scope_names_scopes_as_budgets_do(
     kind: str,
     key: Callable[[TelemetryEvent], str],
 ) -> None:
-    rows = BOOK.run(warehouse, "spend_by_scope", kind=kind, **PERIOD)
-    found = {row["scope_id"]: (row["requests"], row["cost_nano"]) for row in rows}
+    rows = BOOK.run(warehouse, "spend_by_scope", kind=kind, unit="usd", **PERIOD)
+    found = {row["scope_id"]: (row["requests"], row["spent"]) for row in rows}
     assert found == sums(answered(events), key)
     firsts = {row["scope_id"]: row["first_ms"] for row in rows}
     for name, first_ms in firsts.items():
