@@ -201,6 +201,7 @@ def _window(value: object) -> object:
 
 
 MAX_THRESHOLDS = 10
+_OF_REQUESTS = (Action.DEGRADE, Action.KILL_RUN)
 _ONCE = (Action.DEGRADE, Action.REFUSE, Action.KILL_RUN)
 
 
@@ -265,6 +266,16 @@ class BudgetSection(Section):
     def _one_limit(self) -> Self:
         if sum(limit is not None for limit in self._limits().values()) != 1:
             raise ValueError("give exactly one of limit_usd, limit_tokens and limit_requests")
+        return self
+
+    @model_validator(mode="after")
+    def _models_give_way(self) -> Self:
+        taken = [entry.action for entry in self.at if entry.action in _OF_REQUESTS]
+        if taken and self.scope.startswith(f"{ScopeKind.MODEL}:"):
+            raise ValueError(
+                f"a budget for a model has no {taken[0].value}: a model whose budget is used up "
+                "gives way to others by itself"
+            )
         return self
 
     def _limits(self) -> Mapping[Unit, int | None]:

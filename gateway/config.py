@@ -71,6 +71,7 @@ class ServerSection(Section):
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
+    max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
     metrics: Literal["key", "open", "off"] = "key"
 

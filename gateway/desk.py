@@ -18,6 +18,7 @@ from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
+from gateway.known_ids import KnownIds
 from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
@@ -71,6 +72,7 @@ class Desk:
     line: Line
     tally: Tally
     watch: LedgerWatch
+    ids: KnownIds
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms

@@ -189,7 +189,7 @@ class Lifecycle:
         if principal is None:
             raise unauthorized()
         chat = read_chat_request(raw)
-        identity = identify(principal, dict(headers), chat.body, request_id)
+        identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
         charges = self._charges(identity, admitted_ms)
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)

@@ -267,16 +267,18 @@ class Spender:
         await send_whole(send, outcome.status, relayed_headers(upstream or (), own), outcome.body)
 
     def _own_headers(self, spending: Spending) -> list[tuple[bytes, bytes]]:
-        route = spending.route
+        route, identity = spending.route, spending.call.identity
         own = [
             (b"x-weir-request-id", spending.call.request_id.encode()),
             (b"x-weir-model", spending.card.name.encode()),
             (b"x-weir-tier", spending.event.tier.encode()),
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
-            (b"x-weir-run", spending.call.identity.run.encode()),
+            (b"x-weir-run", identity.run.encode()),
         ]
         if route.degraded is not None:
             own.append((b"x-weir-degraded", route.degraded.budget.encode("ascii", "replace")))
+        if identity.overflow:
+            own.append((b"x-weir-overflow", ",".join(identity.overflow).encode()))
         return own
 
 

@@ -8,7 +8,11 @@ WITH spent AS (
             WHEN 'team' THEN [team]
             WHEN 'key' THEN [key_id]
             WHEN 'workflow' THEN [team || '/' || workflow]
-            WHEN 'run' THEN [team || '/' || run_id]
+            WHEN 'run' THEN list_transform(
+                list_prepend(run_id, from_json(parent_runs_json, '["VARCHAR"]')),
+                run -> team || '/' || run
+            )
+            WHEN 'user' THEN [team || '/' || user_id]
             WHEN 'model' THEN [model]
             WHEN 'tag' THEN list_transform(
                 json_keys(tags_json),

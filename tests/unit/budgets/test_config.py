@@ -147,6 +147,14 @@ def test_a_budget_has_exactly_one_limit(limits: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("action", ["degrade", "kill_run"])
+def test_a_budget_for_a_model_has_no_action_on_requests(action: str) -> None:
+    at = [{"share": "0.5", "action": action}]
+    values = {"scope": "model:*", "window": "day", "limit_usd": "1", "at": at}
+    assert f"a budget for a model has no {action}" in fault_of(BudgetSection, values)
+    assert BudgetSection.model_validate({**values, "scope": "key:*"}).at
+
+
 def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:
     section = PriceSection.model_validate(
         read(

@@ -119,6 +119,7 @@ def test_a_start_while_others_hold_money_counts_what_their_requests_come_to(
             lambda: nullcontext(ledger),
             no_query,
             lambda: NOW_MS + 1,
+            (),
         )
         wish = reservation("h1", 70, now_ms=NOW_MS)
         hold = await held(ledger, replace(wish, scopes=Scopes("o", "t", "a", "t/w", "")))
