@@ -20,10 +20,11 @@ from pathlib import Path
 
 import uvloop
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Bill, Hold, Reservation, postings
 from budgets.port import EventShaper, LedgerStore, OutboxEvent
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Unit, Window
+from budgets.scopes import Budget, Charge, ScopeKind, Scopes, Unit, Window
 from budgets.stores.in_redis import RedisLedger
 from budgets.stores.in_sqlite import SqliteLedger
 

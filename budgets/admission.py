@@ -5,6 +5,7 @@ from functools import reduce
 
 from budgets.ledger import NOTHING, Account, Hold, Refusal, Reservation, amount_of, joined
 from budgets.scopes import Charge, Unit
+from budgets.value import value
 
 
 def surveyed(charges: Sequence[Charge]) -> list[str]:
@@ -70,11 +71,48 @@ def _bears_again_s(accounts: Mapping[str, Account], charge: Charge, more: int) -
     return None
 
 
-def headroom_nano(accounts: Mapping[str, Account], charges: Sequence[Charge]) -> int | None:
-    """What money the tightest account has left (never below 0); None where none has a limit."""
-    left = [
-        charge.limit_nano - counted(accounts, charge).committed_nano
-        for charge in charges
-        if charge.limit_nano is not None and charge.unit is Unit.USD
-    ]
-    return max(0, min(left)) if left else None
+@value
+class Headroom:
+    """What the tightest accounts have left of each unit (never below 0); None without a limit."""
+
+    nano: int | None = None
+    tokens: int | None = None
+    requests: int | None = None
+
+    def bears(self, nano: int, tokens: int) -> bool:
+        """Whether a request that may take so much fits."""
+        if (self.nano is not None and nano > self.nano) or self.requests == 0:
+            return False
+        return self.tokens is None or tokens <= self.tokens
+
+    def within(self, other: "Headroom") -> "Headroom":
+        """What is left where both must bear it."""
+        return Headroom(
+            _smaller(self.nano, other.nano),
+            _smaller(self.tokens, other.tokens),
+            _smaller(self.requests, other.requests),
+        )
+
+
+def headroom(accounts: Mapping[str, Account], charges: Sequence[Charge]) -> Headroom:
+    """What the tightest of the charged accounts have left, unit by unit."""
+    nano: int | None = None
+    tokens: int | None = None
+    requests: int | None = None
+    for charge in charges:
+        if charge.limit_nano is None:
+            continue
+        left = max(0, charge.limit_nano - counted(accounts, charge).committed_nano)
+        if charge.unit is Unit.USD:
+            nano = left if nano is None or left < nano else nano
+        elif charge.unit is Unit.TOKENS:
+            tokens = _smaller(tokens, left)
+        elif charge.unit is Unit.REQUESTS:
+            requests = _smaller(requests, left)
+    return Headroom(nano, tokens, requests)
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

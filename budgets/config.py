@@ -16,14 +16,20 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from budgets.actions import Action, Threshold
-from budgets.money import MoneyError, nano_from_usd, parse_usd, pico_rate_from_usd_per_million
+from budgets.money import (
+    MAX_LIMIT_NANO,
+    MoneyError,
+    nano_from_usd,
+    parse_usd,
+    pico_rate_from_usd_per_million,
+)
 from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
 from budgets.rolling import read_rolling
-from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, ScopeKind, Window
+from budgets.scopes import ANY, FULL_PERMILLE, AnyWindow, Budget, ScopeKind, Unit, Window
 
 TEAM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+-]{0,127}")
 WORKFLOW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
-"""Workflows and runs belong to a team, as `TEAM/NAME`; so a team's name has no slash."""
+"""Workflows, runs, users and tags belong to a team, as `TEAM/NAME`; a team's name has no slash."""
 
 CONFIG_NAMES: Mapping[str, str] = {"input": "fresh"}
 """Where a price's name in config.toml differs from its token class."""
@@ -130,14 +136,53 @@ class ModelPricing(Section):
         return self
 
 
-_SCOPE_FORMS = ("org", "team:NAME", "key:ID", "workflow:TEAM/NAME", "run:TEAM/NAME")
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]{0,127}")
+TAG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SCOPE_FORMS: Mapping[ScopeKind, str] = {
+    ScopeKind.ORG: "org",
+    ScopeKind.TEAM: "team:NAME",
+    ScopeKind.KEY: "key:ID",
+    ScopeKind.WORKFLOW: "workflow:TEAM/NAME",
+    ScopeKind.RUN: "run:TEAM/NAME",
+    ScopeKind.USER: "user:TEAM/ID",
+    ScopeKind.MODEL: "model:NAME",
+    ScopeKind.TAG: "tag:TEAM/NAME=VALUE",
+}
+_OF_A_TEAM = (ScopeKind.WORKFLOW, ScopeKind.RUN, ScopeKind.USER, ScopeKind.TAG)
+
+
+def is_tag(text: str) -> bool:
+    """Whether a text is a tag, as `NAME=VALUE`."""
+    name, equals, value = text.partition("=")
+    return bool(equals and TAG_NAME.fullmatch(name) and WORKFLOW_NAME.fullmatch(value))
+
+
+def _begins_a_tag(text: str) -> bool:
+    name, _, value = text.partition("=")
+    return bool(TAG_NAME.fullmatch(name) and (not value or WORKFLOW_NAME.fullmatch(value)))
 
 
 def _is_scope_id(kind: ScopeKind, scope_id: str) -> bool:
-    if kind not in (ScopeKind.WORKFLOW, ScopeKind.RUN):
-        return TEAM_NAME.fullmatch(scope_id) is not None
+    """Whether this can be an id of that kind; one that ends in `*` stands for what begins so.
+
+    Whatever begins a name is a name, and ids of a team begin with the whole team.
+    """
+    wide = scope_id.endswith(ANY)
+    scope_id = scope_id.removesuffix(ANY)
+    if wide and (not scope_id or kind is ScopeKind.ORG):
+        return not scope_id
+    if kind not in _OF_A_TEAM:
+        return (MODEL_NAME if kind is ScopeKind.MODEL else TEAM_NAME).fullmatch(
+            scope_id
+        ) is not None
     team, slash, name = scope_id.partition("/")
-    return bool(slash and TEAM_NAME.fullmatch(team) and WORKFLOW_NAME.fullmatch(name))
+    if not slash or not TEAM_NAME.fullmatch(team):
+        return False
+    if wide and not name:
+        return True
+    if kind is ScopeKind.TAG:
+        return _begins_a_tag(name) if wide else is_tag(name)
+    return WORKFLOW_NAME.fullmatch(name) is not None
 
 
 def _window(value: object) -> object:
@@ -156,6 +201,7 @@ def _window(value: object) -> object:
 
 
 MAX_THRESHOLDS = 10
+_OF_REQUESTS = (Action.DEGRADE, Action.KILL_RUN)
 _ONCE = (Action.DEGRADE, Action.REFUSE, Action.KILL_RUN)
 
 
@@ -175,6 +221,20 @@ def _permille(value: object) -> int:
 Permille = Annotated[int, BeforeValidator(_permille)]
 
 
+def _whole(value: object) -> int:
+    """A whole number, as a number or a text; raise ValueError for anything else."""
+    try:
+        amount = parse_usd(value) if isinstance(value, str | int | Decimal) else Decimal(-1)
+    except MoneyError:
+        amount = Decimal(-1)
+    if not 0 <= amount <= MAX_LIMIT_NANO or amount % 1:
+        raise ValueError(
+            f"expected a whole number such as 100000, up to {MAX_LIMIT_NANO}, "
+            f"got {str(value)[:40]!r}"
+        )
+    return int(amount)
+
+
 class LedgerSection(Section):
     """`[ledger]`: where accounts and open holds are kept."""
 
@@ -191,24 +251,55 @@ class ThresholdSection(Section):
 
 
 class BudgetSection(Section):
-    """A limit on what one party may spend in a window of time."""
+    """A limit on what one party may spend in a window of time: in money, tokens or requests."""
 
     scope: str
     window: Annotated[AnyWindow, BeforeValidator(_window)]
-    limit_usd: Annotated[int, BeforeValidator(nano_from_usd)]
+    limit_usd: Annotated[int | None, BeforeValidator(nano_from_usd)] = None
+    limit_tokens: Annotated[int | None, BeforeValidator(_whole)] = None
+    limit_requests: Annotated[int | None, BeforeValidator(_whole)] = None
     timezone: str = "UTC"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if sum(limit is not None for limit in self._limits().values()) != 1:
+            raise ValueError("give exactly one of limit_usd, limit_tokens and limit_requests")
+        return self
+
+    @model_validator(mode="after")
+    def _models_give_way(self) -> Self:
+        taken = [entry.action for entry in self.at if entry.action in _OF_REQUESTS]
+        if taken and self.scope.startswith(f"{ScopeKind.MODEL}:"):
+            raise ValueError(
+                f"a budget for a model has no {taken[0].value}: a model whose budget is used up "
+                "gives way to others by itself"
+            )
+        return self
+
+    def _limits(self) -> Mapping[Unit, int | None]:
+        return {
+            Unit.USD: self.limit_usd,
+            Unit.TOKENS: self.limit_tokens,
+            Unit.REQUESTS: self.limit_requests,
+        }
+
+    def limit(self) -> tuple[Unit, int]:
+        """What is counted, and how much of it there may be."""
+        return next((unit, limit) for unit, limit in self._limits().items() if limit is not None)
 
     @field_validator("scope")
     @classmethod
     def _known_scope(cls, value: str) -> str:
         kind, colon, scope_id = value.partition(":")
         if kind not in list(ScopeKind) or (not colon and kind != ScopeKind.ORG):
-            raise ValueError(f"expected {', '.join(_SCOPE_FORMS)} (or * as the ID), got {value!r}")
-        if colon and scope_id != "*" and not _is_scope_id(ScopeKind(kind), scope_id):
-            form = next(form for form in _SCOPE_FORMS if form.startswith(kind))
-            raise ValueError(f"expected {form} or {kind}:*, got {value!r}")
+            forms = ", ".join(_SCOPE_FORMS.values())
+            raise ValueError(f"expected {forms} (an ID may end in *), got {value!r}")
+        if colon and not _is_scope_id(ScopeKind(kind), scope_id):
+            known = ScopeKind(kind)
+            of_team = f", {kind}:TEAM/*" if known in _OF_A_TEAM else ""
+            raise ValueError(f"expected {_SCOPE_FORMS[known]}{of_team} or {kind}:*, got {value!r}")
         return value
 
     @field_validator("timezone")
@@ -246,11 +337,13 @@ class BudgetSection(Section):
     def to_budget(self) -> Budget:
         """The budget the ledger keeps; shares have become thousandths and dollars nano-USD."""
         kind, _, scope_id = self.scope.partition(":")
+        unit, limit = self.limit()
         return Budget(
             ScopeKind(kind),
-            scope_id or "*",
+            scope_id or ANY,
             self.window,
-            self.limit_usd,
+            limit,
             self.timezone,
             self.thresholds(),
+            unit,
         )

@@ -17,7 +17,8 @@ posted as a correcting entry of its own. A settlement is never refused, even abo
 money is already spent, so the excess is posted and counted as overrun.
 
 An account counts whole things: nano-USD, tokens or requests. What a request sets aside on each is
-the amount of its money unless the account counts something else (`Hold.amounts`).
+the amount of its money unless the account counts something else, or its charge names an amount of
+its own (`Hold.amounts`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -197,6 +198,8 @@ class Settlement:
 
 def amount_of(reservation: Reservation, charge: Charge) -> int:
     """What a reservation sets aside on one account, in that account's unit."""
+    if charge.amount is not None:
+        return charge.amount
     unit = charge.unit
     if unit is Unit.USD:
         return reservation.amount_nano
@@ -228,7 +231,7 @@ def _amounts(reservation: Reservation) -> tuple[int, ...]:
     """What is set aside on each account; empty where it is the same money on all."""
     kept = [charge for charge in reservation.charges if not charge.lone]
     for charge in kept:
-        if charge.unit is not Unit.USD:
+        if charge.unit is not Unit.USD or charge.amount is not None:
             return tuple([amount_of(reservation, each) for each in kept])
     return ()
 
@@ -363,7 +366,7 @@ def postings(
     Accounts in `spared` take nothing: those of models that were kept ready and not asked.
     """
     kept = [charge for charge in charges if not charge.lone]
-    if not spared and all(charge.unit is Unit.USD for charge in kept):
+    if not spared and all(charge.unit is Unit.USD and charge.amount is None for charge in kept):
         return ()
     by_unit = {Unit.USD: cost_nano, Unit.TOKENS: tokens, Unit.REQUESTS: 1, Unit.GATE: 0}
     return tuple([0 if charge.account in spared else by_unit[charge.unit] for charge in kept])

@@ -8,7 +8,7 @@ account. It is derived afresh each time and is a total, so posting it twice chan
 from collections.abc import Collection, Iterable, Mapping
 
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, Scopes, Unit, account_id, covers, window_starts
+from budgets.scopes import Budget, Scopes, Unit, account_id, covers, stand_ins, window_starts
 from budgets.value import value
 
 
@@ -65,18 +65,16 @@ def openings(budget: Budget, spent: Iterable[PartySpend], now_s: int) -> Mapping
 def counting_names(budgets: Iterable[Budget]) -> Mapping[str, Budget]:
     """What a ledger remembers each budget by once nothing is missing: whatever names its accounts.
 
-    A `*` budget charges nothing of a scope that has a budget of its own in another time zone, so
-    those scopes are part of its name.
+    A wide budget charges nothing of scopes that a more specific budget in another time zone stands
+    in for, so those scopes are part of its name.
     """
     known = list(budgets)
     names: dict[str, Budget] = {}
     for budget in known:
         apart = [
             other.scope_id
-            for other in known
-            if budget.scope_id == "*" != other.scope_id
-            and (other.kind, other.window, other.unit) == (budget.kind, budget.window, budget.unit)
-            and other.timezone != budget.timezone
+            for other in stand_ins(budget, known)
+            if other.timezone != budget.timezone
         ]
         names[" -".join([f"{budget.name}@{budget.timezone}", *sorted(apart)])] = budget
     return names

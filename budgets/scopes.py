@@ -6,12 +6,10 @@ window in which it was reserved, whenever it is settled. A rolling window is a r
 for each of its buckets.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
-from math import gcd
 from zoneinfo import ZoneInfo
 
 from budgets.actions import Action, Threshold
@@ -19,8 +17,8 @@ from budgets.rolling import RollingWindow
 from budgets.value import value
 
 FULL_PERMILLE = 1_000
-MAX_REMEMBERED = 10_000
-QUARTER_HOUR_S = 900
+ANY = "*"
+"""How the id of a budget ends that is one for each scope whose id begins like it."""
 
 
 class ScopeKind(StrEnum):
@@ -92,9 +90,10 @@ class Scopes:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """A limit for one scope, or for each scope of a kind where `scope_id` is `*`.
+    """A limit for one scope, or for each scope whose id begins like a `scope_id` that ends in `*`.
 
-    `at` says what happens at which share of the limit.
+    The limit is in the budget's `unit`: nano-USD, tokens or requests. `at` says what happens at
+    which share of it.
     """
 
     kind: ScopeKind
@@ -109,6 +108,11 @@ class Budget:
     def name(self) -> str:
         unit = "" if self.unit is Unit.USD else f"/{self.unit}"
         return f"{self.kind}:{self.scope_id}/{self.window}{unit}"
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is a budget for each of many scopes."""
+        return self.scope_id.endswith(ANY)
 
     def permille_of(self, action: Action) -> tuple[int, ...]:
         """The shares at which an action is due, in thousandths, as they are listed."""
@@ -134,7 +138,8 @@ class Charge:
     against the limit (the oldest first, `account` among them); the oldest is free again at
     `resets_at_s`, and each further one `step_s` later. A limit, and what counts against it, is in
     the charge's `unit`: nano-USD, tokens or requests. A gate is a lone charge that counts other
-    accounts and adds nothing to them. `budget` is the one whose limit it is.
+    accounts and adds nothing to them. `budget` is the one whose limit it is. `amount` is what is
+    set aside on this account where that is not what the reservation says for its unit.
     """
 
     account: str
@@ -147,6 +152,7 @@ class Charge:
     step_s: int = 0
     unit: Unit = Unit.USD
     budget: Budget | None = None
+    amount: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +194,6 @@ def _calendar_span(window: Window, timezone: str, now_s: int) -> WindowSpan:
     return WindowSpan(_midnight(first, zone), _midnight(after, zone))
 
 
-@lru_cache(maxsize=512)
-def _cached_span(window: Window, timezone: str, hour_s: int) -> WindowSpan:
-    return window_span(window, timezone, hour_s)
-
-
-def _span(window: Window, timezone: str, now_s: int) -> WindowSpan:
-    """`window_span`, remembered by quarter hour: every zone's midnight falls on one."""
-    return _cached_span(window, timezone, now_s - now_s % QUARTER_HOUR_S)
-
-
 def account_id(
     kind: ScopeKind, scope_id: str, window: AnyWindow, start_s: int, unit: Unit = Unit.USD
 ) -> str:
@@ -216,7 +212,20 @@ def window_label(window: AnyWindow, unit: Unit) -> str:
 def covers(budget: Budget, scope_id: str) -> bool:
     """Whether a budget is one for this scope: its own, or one whose id ends in `*`."""
     wanted = budget.scope_id
-    return wanted == scope_id or (wanted.endswith("*") and scope_id.startswith(wanted[:-1]))
+    return wanted == scope_id or (wanted.endswith(ANY) and scope_id.startswith(wanted[:-1]))
+
+
+def stand_ins(budget: Budget, budgets: Iterable[Budget]) -> list[Budget]:
+    """The budgets that stand in for a wide one: same kind, window and unit, and more specific."""
+    same = (budget.kind, budget.window, budget.unit)
+    return [
+        other
+        for other in budgets
+        if other.scope_id != budget.scope_id
+        and (other.kind, other.window, other.unit) == same
+        and budget.is_wide
+        and covers(budget, other.scope_id.removesuffix(ANY))
+    ]
 
 
 def window_starts(window: AnyWindow, timezone: str, now_s: int) -> Sequence[int]:
@@ -224,117 +233,3 @@ def window_starts(window: AnyWindow, timezone: str, now_s: int) -> Sequence[int]
     if isinstance(window, RollingWindow):
         return window.counted_starts(now_s)
     return (window_span(window, timezone, now_s).start_s,)
-
-
-def _charge(budget: Budget, scope_id: str, now_s: int) -> Charge:
-    window, scope = budget.window, f"{budget.kind.value}:{scope_id}"
-    if not isinstance(window, RollingWindow):
-        span = _span(window, budget.timezone, now_s)
-        account = account_id(budget.kind, scope_id, window, span.start_s, budget.unit)
-        return Charge(
-            account, scope, window, budget.refuse_nano, span.end_s, unit=budget.unit, budget=budget
-        )
-    starts, unit = window.counted_starts(now_s), budget.unit
-    return Charge(
-        account_id(budget.kind, scope_id, window, window.bucket_start(now_s), unit),
-        scope,
-        window,
-        budget.refuse_nano,
-        starts[0] + window.bucket_s + window.length_s,
-        counted=tuple(
-            [account_id(budget.kind, scope_id, window, start_s, unit) for start_s in starts]
-        ),
-        step_s=window.bucket_s,
-        unit=unit,
-        budget=budget,
-    )
-
-
-class BudgetBook:
-    """Every budget, ready to say what a request is charged to.
-
-    `degrades` says whether any of them has a share at which requests use a cheaper tier, `kills`
-    whether one has a share at which runs end.
-    """
-
-    __slots__ = (
-        "_by_kind",
-        "_lasting",
-        "_passing",
-        "_remembered",
-        "_turn_s",
-        "budgets",
-        "degrades",
-        "kills",
-    )
-
-    def __init__(self, budgets: Iterable[Budget]) -> None:
-        self.change(budgets)
-
-    def change(self, budgets: Iterable[Budget]) -> None:
-        """Have other budgets from the next request on."""
-        self.budgets: tuple[Budget, ...] = tuple(budgets)
-        self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
-        self.kills = any(budget.permille_of(Action.KILL_RUN) for budget in self.budgets)
-        by_kind: dict[ScopeKind, dict[str, list[Budget]]] = {}
-        for budget in self.budgets:
-            by_kind.setdefault(budget.kind, {}).setdefault(budget.scope_id, []).append(budget)
-        self._by_kind: Mapping[ScopeKind, Mapping[str, list[Budget]]] = by_kind
-        self._lasting = [kind for kind in by_kind if kind is not ScopeKind.RUN]
-        self._passing = [kind for kind in by_kind if kind is ScopeKind.RUN]
-        # Within one turn no request is charged to another account than the one before.
-        self._turn_s = QUARTER_HOUR_S
-        for budget in self.budgets:
-            if isinstance(budget.window, RollingWindow):
-                self._turn_s = gcd(self._turn_s, budget.window.bucket_s, budget.window.length_s)
-        self._remembered: dict[tuple[str, str, str, str, int], tuple[Charge, ...]] = {}
-
-    def _applying(self, kind: ScopeKind, scope_id: str) -> list[Budget]:
-        """A budget for the scope itself stands in for the `*` budget of the same window."""
-        of_kind = self._by_kind.get(kind)
-        if of_kind is None:
-            return []
-        own = of_kind.get(scope_id, [])
-        taken = {(budget.window, budget.unit) for budget in own}
-        return own + [
-            budget for budget in of_kind.get("*", []) if (budget.window, budget.unit) not in taken
-        ]
-
-    def charges(self, scopes: Scopes, now_s: int, *, lone_run: bool = False) -> tuple[Charge, ...]:
-        """The accounts of a request: the organisation's total, then every budget that applies.
-
-        `lone_run`: the request is a run of its own, so the charges of its run are lone.
-
-        All but those of the run are the same for every request of a workflow in one quarter hour,
-        or in a shorter turn where a rolling window has shorter buckets.
-        """
-        turn = now_s - now_s % self._turn_s
-        caller = (scopes.org, scopes.team, scopes.key, scopes.workflow, turn)
-        charges = self._remembered.get(caller)
-        if charges is None:
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            charges = self._charges(self._lasting, scopes, now_s, with_total=True)
-            self._remembered[caller] = charges
-        if self._passing:
-            of_run = self._charges(self._passing, scopes, now_s, with_total=False)
-            charges += tuple(replace(charge, lone=lone_run) for charge in of_run)
-        return charges
-
-    def _charges(
-        self, kinds: Iterable[ScopeKind], scopes: Scopes, now_s: int, *, with_total: bool
-    ) -> tuple[Charge, ...]:
-        charges: dict[str, Charge] = {}
-        if with_total:
-            total = account_id(ScopeKind.ORG, scopes.org, Window.TOTAL, 0)
-            charges[total] = Charge(total, f"org:{scopes.org}", Window.TOTAL, None, None)
-        for kind in kinds:
-            for scope_id in scopes.ids_of(kind):
-                for budget in self._applying(kind, scope_id):
-                    charge = _charge(budget, scope_id, now_s)
-                    before = charges.get(charge.account)
-                    limit_nano = None if before is None else before.limit_nano
-                    if limit_nano is not None and limit_nano <= budget.refuse_nano:
-                        continue  # two budgets count the same spend, and the tighter one decides
-                    charges[charge.account] = charge
-        return tuple(charges.values())

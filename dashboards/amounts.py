@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from budgets.money import NANO_PER_USD, format_usd
+from budgets.scopes import Unit
 
 _SIGNIFICANT_DIGITS = 3
 
@@ -24,6 +25,16 @@ def usd_short(amount_nano: int) -> str:
         return f"{sign}${amount:,.2f}"
     places = max(2, min(9, _SIGNIFICANT_DIGITS - 1 - amount.adjusted()))
     return f"{sign}${amount:.{places}f}"
+
+
+def amount_exact(amount: int, unit: Unit) -> str:
+    """`$0.000012300`, or `1,200 tokens`."""
+    return usd_exact(amount) if unit is Unit.USD else f"{count(amount)} {unit.value}"
+
+
+def amount_short(amount: int, unit: Unit) -> str:
+    """`$1.50`, or `1,200`."""
+    return usd_short(amount) if unit is Unit.USD else count(amount)
 
 
 def usd_float(amount_nano: int) -> float:

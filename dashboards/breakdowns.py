@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+from budgets.scopes import Unit
 from dashboards.amounts import (
+    amount_exact,
+    amount_short,
     count,
     percent,
     share_of,
-    usd_exact,
-    usd_short,
 )
 from dashboards.frame import (
     HOVER,
@@ -53,7 +54,7 @@ def ending_colour(ending: str, theme: Theme) -> str:
 
 
 def budget_share(row: Row) -> float:
-    """Spent and held money as a share of the limit; a limit of zero counts as used up."""
+    """What is spent and held as a share of the limit; a limit of zero counts as used up."""
     used_nano = int(row["posted_nano"]) + int(row["held_nano"])
     return share_of(used_nano, int(row["limit_nano"])) or float(not row["limit_nano"])
 
@@ -72,14 +73,17 @@ def _budget_colour(share: float, theme: Theme) -> str:
 def _budget_text(row: Row) -> str:
     return caption(
         f"{safe(str(row['scope']))} · {row['window']} ({safe(str(row['timezone']))})",
-        f"spent {usd_exact(int(row['posted_nano']))}",
-        f"held {usd_exact(int(row['held_nano']))}",
-        f"limit {usd_exact(int(row['limit_nano']))}",
+        f"spent {amount_exact(int(row['posted_nano']), Unit(row['unit']))}",
+        f"held {amount_exact(int(row['held_nano']), Unit(row['unit']))}",
+        f"limit {amount_exact(int(row['limit_nano']), Unit(row['unit']))}",
     )
 
 
 def _budget_name(row: Row) -> str:
-    amounts = f"{usd_short(int(row['posted_nano']))} of {usd_short(int(row['limit_nano']))}"
+    unit = Unit(row["unit"])
+    spent, limit = (amount_short(int(row[name]), unit) for name in ("posted_nano", "limit_nano"))
+    what = "" if unit is Unit.USD else f" {unit.value}"
+    amounts = f"{spent} of {limit}{what}"
     return f"{short_name(str(row['scope']))} · {row['window']}{caption('', amounts)}"
 
 

@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from budgets.actions import Action
+from budgets.budget_book import BudgetBook
 from budgets.ledger import LedgerError
-from budgets.money import format_usd
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, window_starts
+from budgets.scopes import Budget, window_starts
 from budgets.thresholds import news, reached
+from budgets.units import as_json, in_words, unit_of
 from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
 from gateway.budget_board import OpenAccounts
 from gateway.budget_report import budget_rows
@@ -34,6 +35,7 @@ FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 300_000
 def payload_of(alert: Alert) -> dict[str, Any]:
     """The JSON that a webhook gets; docs/configuration.md describes it."""
     crossing = alert.crossing
+    unit = unit_of(crossing.budget)
     moment = datetime.fromtimestamp(crossing.crossed_ms / 1_000, UTC)
     start = None if crossing.start_s <= 0 else datetime.fromtimestamp(crossing.start_s, UTC)
     return {
@@ -42,8 +44,8 @@ def payload_of(alert: Alert) -> dict[str, Any]:
         "budget": crossing.budget,
         "scope": crossing.scope,
         "threshold": crossing.permille / 1_000,
-        "limit_usd": format_usd(crossing.limit_nano),
-        "spent_usd": format_usd(crossing.spent_nano),
+        f"limit_{unit.value}": as_json(crossing.limit_nano, unit),
+        f"spent_{unit.value}": as_json(crossing.spent_nano, unit),
         "window_start": None if start is None else start.isoformat(),
         "crossed_at": moment.isoformat(timespec="milliseconds"),
     }
@@ -117,12 +119,12 @@ class AlertWatch:
             )
             if self._store.note(crossing, deliver=self._webhook is not None):
                 LOG.warning(
-                    "budget %s: %s has spent $%s, which is %g %% or more of $%s",
+                    "budget %s: %s has spent %s, which is %g %% or more of %s",
                     budget.name,
                     scope,
-                    format_usd(spent_nano),
+                    in_words(spent_nano, budget.unit),
                     permille / 10,
-                    format_usd(budget.limit_nano),
+                    in_words(budget.limit_nano, budget.unit),
                 )
 
     async def deliver(self) -> None:

@@ -6,11 +6,12 @@ stream is cut at what it holds. Two streams can so share a budget that neither c
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from budgets.ledger import Hold, LedgerError, Reservation
 from budgets.port import LedgerStore
+from budgets.scopes import Charge, ScopeKind, Unit
 
 LOG = logging.getLogger("weir.gateway")
 # The least that is worth a move of the ledger.
@@ -21,10 +22,10 @@ class Allowance:
     """Output tokens that an open hold covers. One request uses it, from one task.
 
     `tokens` is what may be generated now, of all choices together, and `most_tokens` what it can
-    grow to. `hold` is the hold as it is.
+    grow to. `hold` and `reservation` are as they are now.
     """
 
-    __slots__ = ("_ledger", "_price", "_reservation", "hold", "most_tokens", "tokens")
+    __slots__ = ("_ledger", "_price", "_scope", "hold", "most_tokens", "reservation", "tokens")
 
     def __init__(
         self,
@@ -34,10 +35,15 @@ class Allowance:
         tokens: int,
         most_tokens: int,
         price: Callable[[int], tuple[int, int]],
+        model: str = "",
     ) -> None:
-        """`price` says what so many output tokens ask of a hold: nano-USD, and tokens in all."""
+        """`price` says what so many output tokens ask of a hold: nano-USD, and tokens in all.
+
+        What is held of budgets of the `model` that answers grows with it, of others it stays.
+        """
         self._ledger = ledger
-        self._reservation = reservation
+        self._scope = f"{ScopeKind.MODEL}:{model}"
+        self.reservation = reservation
         self._price = price
         self.hold = hold
         self.tokens = tokens
@@ -70,13 +76,20 @@ class Allowance:
 
     async def _extend(self, tokens: int) -> bool:
         amount_nano, all_tokens = self._price(tokens)
+        own = {Unit.USD: amount_nano, Unit.TOKENS: all_tokens}
         wish = replace(
-            self._reservation,
+            self.reservation,
             amount_nano=max(amount_nano, self.hold.amount_nano),
-            tokens=max(all_tokens, self._reservation.tokens),
+            tokens=max(all_tokens, self.reservation.tokens),
+            charges=tuple([self._grown(charge, own) for charge in self.reservation.charges]),
         )
         extended = await self._ledger.extend(self.hold, wish)
         if not isinstance(extended, Hold):
             return False
-        self.hold, self._reservation, self.tokens = extended, wish, tokens
+        self.hold, self.reservation, self.tokens = extended, wish, tokens
         return True
+
+    def _grown(self, charge: Charge, own: Mapping[Unit, int]) -> Charge:
+        if charge.amount is None or charge.scope != self._scope:
+            return charge
+        return replace(charge, amount=max(charge.amount, own.get(charge.unit, 0)))

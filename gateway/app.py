@@ -40,6 +40,7 @@ from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
+from gateway.known_ids import KnownIds
 from gateway.ledger_choice import LedgerChoice, clock_of, collectable
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
@@ -81,6 +82,7 @@ class Gateway:
     health: HealthBoard
     condition: Condition
     line: Line
+    ids: KnownIds
 
     def drain(self) -> None:
         """Let nobody wait for money any more; what is under way ends as it would."""
@@ -152,6 +154,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.callback(sweeper.cancel)
         line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
         health = HealthBoard()
+        ids = KnownIds(settings.budgets, settings.server.max_new_ids_per_hour)
         condition = Condition(
             org=settings.server.org,
             store=settings.ledger.store,
@@ -164,6 +167,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             catalog=settings.catalog,
             alerts=alerts,
             line=line,
+            ids=ids,
             gauges=BudgetGauges(settings.budgets, choice.largest, clock_of(ledger)),
         )
         yield Gateway(
@@ -181,6 +185,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             health,
             condition,
             line,
+            ids,
         )
 
 
@@ -216,6 +221,7 @@ async def _budget_board(
         choice.spending,
         run_query,
         clock_of(ledger),
+        frozenset(settings.catalog.models),
     )
     opened = await board.start()
     if opened:
@@ -297,6 +303,7 @@ def _desk(gateway: Gateway) -> Desk:
         line=gateway.line,
         tally=gateway.tally,
         watch=gateway.watch,
+        ids=gateway.ids,
         now_ms=clock_of(gateway.ledger),
     )
 

@@ -8,20 +8,22 @@ open.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
+from budgets.budget_book import BudgetBook
 from budgets.burndown import Sample, burn_down, lookback_s
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
 from budgets.openings import counting_names
 from budgets.port import SeedingLedger
-from budgets.scopes import Budget, BudgetBook
+from budgets.scopes import Budget
 from gateway.budget_openings import OpenBooks, catch_up, open_accounts
-from gateway.budget_registry import BudgetRegistry, in_effect
+from gateway.budget_registry import BudgetFault, BudgetRegistry, in_effect
 from gateway.budget_report import Accounts, budget_rows
+from gateway.config_checks import nobodys_budget
 
 LOG = logging.getLogger("weir.budgets")
 # Between the moment a request learns its budgets and the moment its money is held.
@@ -45,7 +47,9 @@ class BudgetBoard:
         open_books: OpenBooks,
         run_query: Query,
         now_ms: Callable[[], int],
+        model_names: Collection[str],
     ) -> None:
+        self._model_names = model_names
         self._configured = book.budgets
         self._book = book
         self._registry = registry
@@ -96,9 +100,15 @@ class BudgetBoard:
         return await with_burndown(budget, rows, self._run_query, self._now_ms())
 
     async def put(self, section: BudgetSection, who: str) -> str:
-        """Set a budget and put it into effect; its name. Raise LedgerError where setting fails."""
+        """Set a budget and put it into effect; its name.
+
+        Raise BudgetFault for a model nobody knows, LedgerError where setting fails.
+        """
         async with self._changing:
             new = section.to_budget()
+            nobody = nobodys_budget(new, self._model_names)
+            if nobody is not None:
+                raise BudgetFault("scope", nobody)
             stored = [b for b in self._registry.budgets() if b.name != new.name]
             await self._put_into_effect(
                 in_effect(self._configured, (*stored, new)),
@@ -184,7 +194,13 @@ async def with_burndown(
     spent: Mapping[str, dict[str, Any]] = {
         row["scope_id"]: row
         for row in await run_query(
-            "spend_by_scope", {"kind": budget.kind.value, "from_ms": since_ms, "to_ms": now_ms + 1}
+            "spend_by_scope",
+            {
+                "kind": budget.kind.value,
+                "unit": budget.unit.value,
+                "from_ms": since_ms,
+                "to_ms": now_ms + 1,
+            },
         )
     }
     return [_burning(budget, row, spent, now_ms) for row in rows]
@@ -197,7 +213,7 @@ def _burning(
     sample = Sample(0, 0, 0)
     if found is not None:
         span_s = (now_ms - int(found["first_ms"])) // 1_000
-        sample = Sample(int(found["requests"]), int(found["cost_nano"]), span_s)
+        sample = Sample(int(found["requests"]), int(found["spent"]), span_s)
     left_nano, resets_at_s = int(row["left_nano"]), row["resets_at_s"]
     forecast = burn_down(budget, left_nano, sample, now_ms // 1_000, resets_at_s)
     return {**row, "sample": asdict(sample), "burndown": asdict(forecast)}

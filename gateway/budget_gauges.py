@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import NOTHING, Account, joined
-from budgets.scopes import Budget, BudgetBook, account_id, window_starts
+from budgets.scopes import Budget, account_id, window_starts
 
 MAX_BUDGETS = 200
 TOP_SCOPES = 20

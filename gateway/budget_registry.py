@@ -1,7 +1,7 @@
 """Budgets that were set while the gateway runs, and who changed what: tables beside the API keys.
 
-A budget of the same scope and window in the configuration gives way to one that is set here, and
-comes back when that one is deleted. Every change is a row that nobody can edit or delete.
+A budget of the same scope, window and unit in the configuration gives way to one that is set here,
+and comes back when that one is deleted. Every change is a row that nobody can edit or delete.
 """
 
 import json
@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from budgets.config import BudgetSection
-from budgets.money import format_usd
 from budgets.scopes import FULL_PERMILLE, Budget
+from budgets.units import as_json
 from gateway.config_reading import ConfigText, FaultList, Shape, read_section
 
 MAX_BODY_BYTES = 65_536
@@ -91,10 +91,11 @@ def read_budget_json(text: bytes) -> BudgetSection:
 
 def terms_of(section: BudgetSection) -> dict[str, Any]:
     """A budget as a person would write it."""
+    unit, limit = section.limit()
     terms: dict[str, Any] = {
         "scope": section.scope,
         "window": section.window.value,
-        "limit_usd": format_usd(section.limit_usd),
+        f"limit_{unit.value}": as_json(limit, unit),
         "timezone": section.timezone,
         "alert_at": [_share(permille) for permille in section.alert_at],
     }
@@ -137,7 +138,7 @@ class BudgetRegistry:
             raise BudgetRegistryError(f"a budget that was set cannot be read: {error}") from error
 
     def put(self, section: BudgetSection, who: str, now_ms: int) -> str:
-        """Set a budget, in place of one with the same scope and window; its name."""
+        """Set a budget, in place of one with the same scope, window and unit; its name."""
         name = section.to_budget().name
         self._change(name, terms_of(section), who, now_ms)
         return name

@@ -1,16 +1,19 @@
 """Where each budget stands now: limit, spent and held, one row for each scope it applies to."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import (
+    ANY,
     FULL_PERMILLE,
     AnyWindow,
     Budget,
     ScopeKind,
     Unit,
+    covers,
+    stand_ins,
     window_span,
     window_starts,
 )
@@ -19,28 +22,35 @@ Accounts = Callable[[ScopeKind, AnyWindow, Collection[int], Unit], Mapping[str, 
 
 
 def budget_rows(budgets: Iterable[Budget], accounts: Accounts, now_s: int) -> list[dict[str, Any]]:
-    """Rows in the order of the configuration; a `*` budget has a row for each scope that spent.
+    """Rows in the order of the configuration; a wide budget has a row for each scope that spent.
 
-    A scope with a budget of its own is left out of the `*` budget of the same window and unit.
+    A scope that a more specific budget of the same window and unit stands in for is left out.
+    Amounts (`*_nano`) are in the row's `unit`: nano-USD, tokens or requests.
     """
     known = list(budgets)
-    own = {(*_counted(budget), budget.scope_id) for budget in known}
     rows = []
     for budget in known:
         starts = window_starts(budget.window, budget.timezone, now_s)
         found = accounts(budget.kind, budget.window, starts, budget.unit)
-        if budget.scope_id != "*":
-            found = {budget.scope_id: found.get(budget.scope_id, Account())}
-        for scope_id, account in found.items():
-            if budget.scope_id == "*" and (*_counted(budget), scope_id) in own:
-                continue
-            rows.append(_row(budget, scope_id, account, _end_s(budget, now_s)))
+        end_s = _end_s(budget, now_s)
+        for scope_id, account in _of_budget(budget, known, found):
+            rows.append(_row(budget, scope_id, account, end_s))
     return rows
 
 
-def _counted(budget: Budget) -> tuple[ScopeKind, AnyWindow, Unit]:
-    """What a budget counts, whoever it is for."""
-    return budget.kind, budget.window, budget.unit
+def _of_budget(
+    budget: Budget, budgets: Iterable[Budget], found: Mapping[str, Account]
+) -> Iterator[tuple[str, Account]]:
+    """The scopes that a budget decides for, with what is in their accounts."""
+    if not budget.is_wide:
+        yield budget.scope_id, found.get(budget.scope_id, Account())
+        return
+    closer = stand_ins(budget, budgets)
+    own = {one.scope_id for one in closer}
+    begins = tuple(one.scope_id.removesuffix(ANY) for one in closer if one.is_wide)
+    for scope_id, account in found.items():
+        if covers(budget, scope_id) and scope_id not in own and not scope_id.startswith(begins):
+            yield scope_id, account
 
 
 def _end_s(budget: Budget, now_s: int) -> int | None:
@@ -55,6 +65,7 @@ def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> 
         "name": budget.name,
         "scope": f"{budget.kind.value}:{scope_id}",
         "window": budget.window.value,
+        "unit": budget.unit.value,
         "timezone": budget.timezone,
         "limit_nano": budget.limit_nano,
         "posted_nano": account.posted_nano,

@@ -38,9 +38,12 @@ def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
     show.add_argument("--json", action="store_true", help="the rows as JSON")
     show.set_defaults(run=_show)
     setting = verbs.add_parser("set", parents=[files], help="set a budget, at once")
-    setting.add_argument("--scope", required=True, help="such as key:demo or workflow:*")
+    setting.add_argument("--scope", required=True, help="such as key:demo or user:lab/*")
     setting.add_argument("--window", required=True, help="such as month, or 24h for a rolling one")
-    setting.add_argument("--limit-usd", required=True, metavar="USD", help="such as 12.50")
+    limit = setting.add_mutually_exclusive_group(required=True)
+    limit.add_argument("--limit-usd", metavar="USD", help="such as 12.50")
+    limit.add_argument("--limit-tokens", metavar="TOKENS", help="such as 2_000_000")
+    limit.add_argument("--limit-requests", metavar="REQUESTS", help="such as 500")
     setting.add_argument("--timezone", default="UTC", help="where days and months begin")
     setting.add_argument("--alert-at", metavar="SHARES", help="such as 0.5,0.8,1")
     setting.add_argument("--at", metavar="ACTIONS", help="such as 0.9=degrade,1=refuse")
@@ -127,19 +130,25 @@ def _offline_advice(settings: "Settings", question: "AdviceQuestion") -> Mapping
 
 def _set(options: argparse.Namespace) -> int:
     from gateway.budget_registry import BudgetFault, read_budget, terms_of
+    from gateway.config_checks import nobodys_budget
 
     settings = settings_of(options)
     given: dict[str, Any] = {
         "scope": options.scope,
         "window": options.window,
-        "limit_usd": options.limit_usd,
         "timezone": options.timezone,
         "alert_at": [share for share in (options.alert_at or "").split(",") if share],
     }
+    for name in ("limit_usd", "limit_tokens", "limit_requests"):
+        if getattr(options, name) is not None:
+            given[name] = getattr(options, name)
     if options.at is not None:
         given["at"] = [_threshold(entry) for entry in options.at.split(",")]
     try:
         section = read_budget(given)
+        nobody = nobodys_budget(section.to_budget(), settings.catalog.models)
+        if nobody is not None:
+            raise BudgetFault("scope", nobody)
     except BudgetFault as error:
         raise CommandError(f"--{str(error).replace('_', '-', 1)}") from error
     runs, answer = ask_gateway(settings, "budgets", method="PUT", body=terms_of(section))

@@ -9,6 +9,8 @@ from budgets.actions import Action
 from budgets.burndown import MIN_REQUESTS, MIN_SPAN_S, Outlook
 from budgets.money import format_usd
 from budgets.price_card import CardModel
+from budgets.scopes import Unit
+from budgets.units import in_words
 from budgets.usage import TOKEN_CLASSES
 from gateway.key_registry import KeyRecord
 
@@ -195,10 +197,7 @@ def budgets_text(rows: Sequence[Row]) -> str:
         (
             row["name"],
             row["scope"],
-            _usd(row["limit_nano"]),
-            _usd(row["posted_nano"]),
-            _usd(row["held_nano"]),
-            _usd(row["left_nano"]),
+            *[_amount(row, name) for name in ("limit", "posted", "held", "left")],
             _moment(row["resets_at_s"]) or "-",
             _source(row),
         )
@@ -206,6 +205,10 @@ def budgets_text(rows: Sequence[Row]) -> str:
     ]
     header = ("NAME", "SCOPE", "LIMIT", "SPENT", "HELD", "LEFT", "RESETS", "FROM")
     return table(header, cells) if cells else "no budget has a scope that spent yet"
+
+
+def _amount(row: Row, name: str) -> str:
+    return in_words(row[f"{name}_nano"], Unit(row["unit"]))
 
 
 def _source(row: Row) -> str:
@@ -223,20 +226,21 @@ def budget_text(name: str, rows: Sequence[Row]) -> str:
 
 
 def _budget_lines(row: Row) -> Iterator[tuple[str, object]]:
-    yield "limit", f"{_usd(row['limit_nano'])} ({row['window']}, {row['timezone']})"
-    yield "spent", _usd(row["posted_nano"])
-    yield "held", _usd(row["held_nano"])
-    yield "left", _usd(row["left_nano"])
+    yield "limit", f"{_amount(row, 'limit')} ({row['window']}, {row['timezone']})"
+    yield "spent", _amount(row, "posted")
+    yield "held", _amount(row, "held")
+    yield "left", _amount(row, "left")
     yield "resets", _moment(row["resets_at_s"])
     for entry in row["at"]:
         yield f"at {entry['share']:.1%}", _ACTIONS[Action(entry["action"])]
     yield "from", _source(row)
     burndown, sample = row["burndown"], row["sample"]
     if burndown["nano_per_hour"] is not None:
-        yield (
-            "rate",
-            f"{_usd(burndown['nano_per_hour'])}/hour, {_usd(burndown['nano_per_day'])}/day",
+        unit = Unit(row["unit"])
+        hourly, daily = (
+            in_words(burndown[f"nano_per_{period}"], unit) for period in ("hour", "day")
         )
+        yield "rate", f"{hourly}/hour, {daily}/day"
     yield "sample", f"{sample['requests']} requests in {sample['span_s'] / 3_600:.1f} hours"
     yield "forecast", _forecast(burndown)
 

@@ -17,6 +17,7 @@ from gateway.alert_store import AlertStore
 from gateway.budget_gauges import BudgetGauges
 from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
+from gateway.known_ids import KnownIds
 from gateway.ledger_choice import LedgerChoice
 from gateway.ledger_watch import REMEDIES, LedgerState, LedgerWatch, Look
 from gateway.metrics import Reading
@@ -46,6 +47,7 @@ class Condition:
     catalog: Catalog
     alerts: AlertStore
     line: Line
+    ids: KnownIds
     gauges: BudgetGauges
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
@@ -90,6 +92,7 @@ class Condition:
         told["ledger"]["last_error"] = (await self.watch.state()).error
         told["collector"]["last_batch_ms"] = state.last_batch_ms
         told["collector"]["last_error"] = state.last_error
+        told["ids"] = {"overflowed": dict(self.ids.overflowed)}
         return {"ready": ready, **told}
 
     def freshness(self) -> dict[str, Any]:

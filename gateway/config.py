@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
+from budgets.budget_book import BudgetBook
 from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
-from budgets.scopes import BudgetBook
 from gateway.config_checks import Named, check_references, standing_aliases
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
 from gateway.config_prices import PricedModel, build_price_card
@@ -71,6 +71,7 @@ class ServerSection(Section):
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
+    max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
     metrics: Literal["key", "open", "off"] = "key"
 

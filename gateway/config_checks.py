@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from budgets.config import BudgetSection
+from budgets.scopes import Budget, ScopeKind, Unit, covers
 from gateway.config_errors import KeyPath, suggest
 from gateway.config_reading import FaultList
 from routing.catalog import AUTO, AUTO_PREFIX, DEFAULT_POLICY, TIER_PREFIX
@@ -45,7 +46,7 @@ def check_references(named: Named, faults: FaultList) -> None:
         _known(tier_name, named.tier_names, "tier", path, faults)
     _check_needed(named, faults)
     _check_client_names(named.models, faults)
-    _check_budgets(named.budgets, faults)
+    _check_budgets(named.budgets, named.model_names, faults)
 
 
 def _known(name: str, names: Collection[str], what: str, path: KeyPath, faults: FaultList) -> None:
@@ -116,11 +117,27 @@ def standing_aliases(models: Mapping[str, ModelSection]) -> Iterator[tuple[str, 
                 yield name, alias, index
 
 
-def _check_budgets(budgets: Mapping[int, BudgetSection], faults: FaultList) -> None:
-    seen: set[tuple[str, str]] = set()
-    for index, budget in budgets.items():
-        same = (budget.scope, budget.window.value)
-        if same in seen:
-            message = f"{budget.scope} already has a budget for the window {budget.window.value!r}"
-            faults.add(("budgets", index), message)
-        seen.add(same)
+def _check_budgets(
+    budgets: Mapping[int, BudgetSection], model_names: Collection[str], faults: FaultList
+) -> None:
+    seen: set[str] = set()
+    for index, section in budgets.items():
+        budget = section.to_budget()
+        if budget.name in seen:
+            window, what = section.window.value, "" if budget.unit is Unit.USD else budget.unit
+            message = f"{section.scope} already has a {what} budget".replace("  ", " ")
+            faults.add(("budgets", index), f"{message} for the window {window!r}")
+        seen.add(budget.name)
+        nobody = nobodys_budget(budget, model_names)
+        if nobody is not None:
+            close = suggest(budget.scope_id, model_names)
+            hint = None if close is None else f"{ScopeKind.MODEL}:{close}"
+            faults.add(("budgets", index, "scope"), nobody, hint)
+
+
+def nobodys_budget(budget: Budget, model_names: Collection[str]) -> str | None:
+    """Why a budget for a model can never count anything; None where it can."""
+    if budget.kind is not ScopeKind.MODEL or any(covers(budget, name) for name in model_names):
+        return None
+    defined = ", ".join(sorted(model_names)[:10]) or "none"
+    return f"no model is called {budget.scope_id!r}; defined: {defined}"

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from budgets.answer_sizes import AnswerSizes
+from budgets.budget_book import BudgetBook
 from budgets.kills import Kill
-from budgets.ledger import Hold, Reservation
+from budgets.ledger import PLAIN, Bill, Hold, Reservation
 from budgets.port import LedgerStore
 from budgets.prices import PriceCard
-from budgets.scopes import BudgetBook, Charge
+from budgets.scopes import Charge
 from budgets.thresholds import Pressure
 from budgets.value import value
 from gateway.auth import Principal
@@ -17,6 +18,7 @@ from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
+from gateway.known_ids import KnownIds
 from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
@@ -70,6 +72,7 @@ class Desk:
     line: Line
     tally: Tally
     watch: LedgerWatch
+    ids: KnownIds
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
@@ -127,7 +130,10 @@ class Denial:
 
 @dataclass(slots=True)
 class Spending:
-    """A request whose money is held: what stages 6 to 9 pass along and fill in."""
+    """A request whose money is held: what stages 6 to 9 pass along and fill in.
+
+    `bill` is what its settlement says beside the cost.
+    """
 
     call: Call
     route: RouteDecision
@@ -137,5 +143,6 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
+    bill: Bill = PLAIN
     dispatched_s: float = 0.0
     settled: bool = False

@@ -18,7 +18,8 @@ from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.money import format_usd
 from budgets.rolling import RollingWindow
-from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, Charge
+from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, Charge, Unit, window_label
+from budgets.units import as_json, in_words
 from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
@@ -28,6 +29,8 @@ JSON_TYPE = (b"content-type", b"application/json")
 @dataclass(slots=True, eq=False)
 class ApiError(Exception):
     """An error response. `param` names the field at fault; `details` joins the error object.
+
+    `extra` are headers of its own.
 
     Not frozen: Python itself writes the traceback into a raised exception.
     """
@@ -40,6 +43,7 @@ class ApiError(Exception):
     retry: bool | None = None
     retry_after_s: int | None = None
     details: Mapping[str, object] = field(default_factory=dict)
+    extra: tuple[tuple[bytes, bytes], ...] = ()
 
     def body(self) -> bytes:
         """`{"error": {"message", "type", "param", "code", …}}`."""
@@ -53,7 +57,7 @@ class ApiError(Exception):
         return orjson.dumps({"error": error})
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        headers = [JSON_TYPE]
+        headers = [JSON_TYPE, *self.extra]
         if self.retry is not None:
             headers.append((b"x-should-retry", b"true" if self.retry else b"false"))
         if self.retry_after_s is not None:
@@ -121,39 +125,54 @@ def _when_again(window: AnyWindow, resets_at: str | None) -> str:
     return f"It resets at {resets_at}." if resets_at else "It does not reset."
 
 
-def _amounts(refusal: Refusal) -> dict[str, str]:
-    left_nano = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
+def _amounts(refusal: Refusal) -> dict[str, int]:
+    left = max(0, refusal.limit_nano - refusal.spent_nano - refusal.held_nano)
     return {
-        "limit_usd": format_usd(refusal.limit_nano),
-        "spent_usd": format_usd(refusal.spent_nano),
-        "held_usd": format_usd(refusal.held_nano),
-        "remaining_usd": format_usd(left_nano),
-        "needed_usd": format_usd(refusal.needed_nano),
+        "limit": refusal.limit_nano,
+        "spent": refusal.spent_nano,
+        "held": refusal.held_nano,
+        "remaining": left,
+        "needed": refusal.needed_nano,
     }
 
 
+def _told(amounts: Mapping[str, int], unit: Unit) -> dict[str, object]:
+    """Amounts as fields of an error: `limit_usd` and so on, or `limit_tokens`."""
+    told = {f"{name}_{unit.value}": as_json(amount, unit) for name, amount in amounts.items()}
+    return {"unit": unit.value, **told}
+
+
+def _verb(amount: int, unit: Unit) -> str:
+    return "is" if unit is Unit.USD or amount == 1 else "are"
+
+
+def _takes(unit: Unit) -> str:
+    return "cost" if unit is Unit.USD else "take"
+
+
 def budget_exceeded(refusal: Refusal, budget: Budget | None = None) -> ApiError:
-    """402: the budget named cannot bear the most this request may cost.
+    """402: the budget named cannot bear the most this request may cost or take.
 
     `budget` tells where it refuses from a share of its limit on; the limit refused is that share.
     """
     resets_at = None
     if refusal.resets_at_s is not None:
         resets_at = datetime.fromtimestamp(refusal.resets_at_s, UTC).isoformat()
-    limit_nano, refuse_at, lowered = refusal.limit_nano, 1.0, ""
+    amounts, unit = _amounts(refusal), refusal.unit
+    refuse_at, lowered = 1.0, ""
     if budget is not None and budget.refuse_permille < FULL_PERMILLE:
-        limit_nano, refuse_at = budget.limit_nano, budget.refuse_permille / FULL_PERMILLE
-        lowered = (
-            f" and refuses beyond {refuse_at * 100:g} % of it, ${format_usd(refusal.limit_nano)}"
-        )
+        amounts["limit"], refuse_at = budget.limit_nano, budget.refuse_permille / FULL_PERMILLE
+        beyond = in_words(refusal.limit_nano, unit)
+        lowered = f" and refuses beyond {refuse_at * 100:g} % of it, {beyond}"
+    words = {name: in_words(amount, unit) for name, amount in amounts.items()}
     message = (
-        f"Budget exceeded: {refusal.scope} has a limit of ${format_usd(limit_nano)} "
-        f"({refusal.window}){lowered}, of which ${format_usd(refusal.spent_nano)} is spent and "
-        f"${format_usd(refusal.held_nano)} held by requests in flight; this request may cost "
-        f"${format_usd(refusal.needed_nano)}. "
-        + _when_again(refusal.window, resets_at)
-        + " A smaller max_tokens lowers what a request may cost."
+        f"Budget exceeded: {refusal.scope} has a limit of {words['limit']} "
+        f"({refusal.window}){lowered}, of which {words['spent']} {_verb(amounts['spent'], unit)} "
+        f"spent and {words['held']} held by requests in flight; this request may {_takes(unit)} "
+        f"{words['needed']}. " + _when_again(refusal.window, resets_at)
     )
+    if unit is not Unit.REQUESTS:
+        message += f" A smaller max_tokens lowers what a request may {_takes(unit)}."
     return ApiError(
         402,
         "budget_exceeded",
@@ -163,11 +182,14 @@ def budget_exceeded(refusal: Refusal, budget: Budget | None = None) -> ApiError:
         details={
             "scope": refusal.scope,
             "window": refusal.window.value,
-            **_amounts(refusal),
-            "limit_usd": format_usd(limit_nano),
+            **_told(amounts, unit),
             "refuse_at": refuse_at,
             "resets_at": resets_at,
         },
+        extra=(
+            (b"x-weir-budget", f"{refusal.scope}/{window_label(refusal.window, unit)}".encode()),
+            (b"x-weir-budget-unit", unit.value.encode()),
+        ),
     )
 
 
@@ -179,11 +201,12 @@ def budget_busy(held: Refusal | Charge, retry_after_s: int) -> ApiError:
     details: dict[str, object] = {"scope": held.scope, "window": held.window.value}
     why = "others wait for it already"
     if isinstance(held, Refusal):
-        amounts = _amounts(held)
-        details |= amounts
+        amounts, unit = _amounts(held), held.unit
+        details |= _told(amounts, unit)
+        words = {name: in_words(amount, unit) for name, amount in amounts.items()}
         why = (
-            f"of ${amounts['limit_usd']} are ${amounts['spent_usd']} spent and "
-            f"${amounts['held_usd']} held, and this request may cost ${amounts['needed_usd']}"
+            f"of {words['limit']} are {words['spent']} spent and {words['held']} held, and this "
+            f"request may {_takes(unit)} {words['needed']}"
         )
     return ApiError(
         429,

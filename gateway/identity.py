@@ -1,34 +1,57 @@
-"""Which workflow and run a request belongs to.
+"""Which workflow, run, user and tags a request belongs to.
 
 The key decides the team; what a client sends only refines inside it, so nobody can charge another
-team's workflow. In order: `x-weir-*` headers, the body's `metadata`, the key's own defaults. A
-request that names no run is a run of its own.
+team's workflow. In order: `x-weir-*` headers, the body, the key's own defaults. A request that
+names no run is a run of its own; one that names no user belongs to the user `unnamed`, and one
+without a tag that budgets ask for has it as `unset`. Leaving something out never means no budget.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from budgets.scopes import Scopes
+from budgets.scopes import ScopeKind, Scopes
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.errors import bad_request
+from gateway.known_ids import OVERFLOW, KnownIds
+from gateway.tags import read_tags
 
 WORKFLOW_HEADER = "x-weir-workflow"
 RUN_HEADER = "x-weir-run"
+USER_HEADER = "x-weir-user"
+TAGS_HEADER = b"x-weir-tags"
 OWN_RUN = "request"
+UNNAMED = "unnamed"
+UNSET = "unset"
+NO_TAGS: Mapping[str, str] = {}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
+_BODY_USERS = ("safety_identifier", "user")
 
 
 @value
 class Identity:
-    """The parties of a request; `run_source` says where the run's name came from."""
+    """The parties of a request; `run_source` says where the run's name came from.
+
+    `workflow`, `run`, `user` and `tags` are what it is charged to, without the team. `overflow`
+    names the kinds of which the team has brought too many new ids.
+    """
 
     scopes: Scopes
     workflow: str
     run: str
     run_source: str
+    user: str
+    tags: Mapping[str, str]
+    overflow: tuple[str, ...] = ()
+
+    @property
+    def parent_runs(self) -> tuple[str, ...]:
+        """The runs that opened this one, the nearest first, without the team."""
+        begin = len(self.scopes.team) + 1
+        return tuple([run[begin:] for run in self.scopes.parents])
 
     @property
     def shared_scopes(self) -> Scopes:
@@ -36,34 +59,106 @@ class Identity:
         return replace(self.scopes, run="") if self.run_source == OWN_RUN else self.scopes
 
 
+class _Naming:
+    """Places the names that a client chose under its team, and notes those that were too many."""
+
+    __slots__ = ("_ids", "_team", "overflow")
+
+    def __init__(self, ids: KnownIds, team: str) -> None:
+        self._ids = ids
+        self._team = team
+        self.overflow: list[str] = []
+
+    def place(self, kind: ScopeKind, name: str) -> str:
+        """The name it is charged to, which is a shared one where the team has brought too many."""
+        scope_id = self._ids.scope_id(kind, self._team, name)
+        if scope_id.endswith(OVERFLOW) and kind.value not in self.overflow:
+            self.overflow.append(kind.value)
+        return scope_id[len(self._team) + 1 :]
+
+
 def identify(
     principal: Principal,
     headers: Mapping[bytes, bytes],
     body: Mapping[str, Any],
     request_id: str,
+    ids: KnownIds,
 ) -> Identity:
-    """Resolve workflow and run; raise ApiError (400) for a name that cannot be one."""
+    """Resolve workflow, run, user and tags; raise ApiError (400) for a name that cannot be one."""
     metadata = body.get("metadata")
     if not isinstance(metadata, dict):
         metadata = {}
-    workflow = (
-        _from_header(headers, WORKFLOW_HEADER)
-        or _from_metadata(metadata, "workflow")
-        or principal.workflow
-    )
-    run, source = _from_header(headers, RUN_HEADER), "header"
+    team = principal.team
+    naming = _Naming(ids, team)
+    workflow = _from_header(headers, WORKFLOW_HEADER) or _from_metadata(metadata, "workflow")
+    if workflow is None:
+        workflow = principal.workflow
+    else:
+        workflow = naming.place(ScopeKind.WORKFLOW, workflow)
+    run, source = _run(headers, metadata)
     if run is None:
-        run, source = _from_metadata(metadata, "run"), "metadata"
-    if run is None:
-        run, source = f"run-{request_id.removeprefix('req_')}", OWN_RUN
+        run = f"run-{request_id.removeprefix('req_')}"
+    else:
+        run = naming.place(ScopeKind.RUN, run)
+    user = _user(headers, body, metadata)
+    user = UNNAMED if user is None else naming.place(ScopeKind.USER, user)
+    tags = _tags(headers, metadata, naming, ids.unset_tags(team))
     scopes = Scopes(
         org=principal.org,
-        team=principal.team,
+        team=team,
         key=principal.key_id,
-        workflow=f"{principal.team}/{workflow}",
-        run=f"{principal.team}/{run}",
+        workflow=f"{team}/{workflow}",
+        run=f"{team}/{run}",
+        user=f"{team}/{user}",
+        tags=tuple([f"{team}/{name}={value}" for name, value in tags.items()]),
     )
-    return Identity(scopes, workflow, run, source)
+    return Identity(scopes, workflow, run, source, user, tags, tuple(naming.overflow))
+
+
+def _run(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any]) -> tuple[str | None, str]:
+    """The run that a client names, and where; none, where the request is a run of its own."""
+    run = _from_header(headers, RUN_HEADER)
+    if run is not None:
+        return run, "header"
+    run = _from_metadata(metadata, "run")
+    return run, OWN_RUN if run is None else "metadata"
+
+
+def _user(
+    headers: Mapping[bytes, bytes], body: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> str | None:
+    """The end user that a client names.
+
+    The fields of the body are not ours, so what they hold need not be a name: any other text is
+    known by its digest.
+    """
+    named = _from_header(headers, USER_HEADER)
+    if named is not None:
+        return named
+    for found in (*[body.get(field) for field in _BODY_USERS], metadata.get("user_id")):
+        if isinstance(found, str) and found:
+            if _NAME.fullmatch(found):
+                return found
+            digest = hashlib.sha256(found.encode("utf-8", "replace")).hexdigest()
+            return f"sha256:{digest[:32]}"
+    return None
+
+
+def _tags(
+    headers: Mapping[bytes, bytes],
+    metadata: Mapping[str, Any],
+    naming: _Naming,
+    unset: tuple[str, ...],
+) -> Mapping[str, str]:
+    """What the request is tagged with, sorted by name; `unset` are tags that every request has."""
+    header, given = headers.get(TAGS_HEADER), metadata.get("weir_tags")
+    if header is None and given is None and not unset:
+        return NO_TAGS
+    tags = dict.fromkeys(unset, UNSET)
+    for asked in read_tags(header, given).items():
+        name, _, charged = naming.place(ScopeKind.TAG, "=".join(asked)).partition("=")
+        tags[name] = charged
+    return dict(sorted(tags.items()))
 
 
 def _from_header(headers: Mapping[bytes, bytes], name: str) -> str | None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import orjson
 
+from budgets.budget_book import BudgetBook
 from budgets.kills import killed_account
 from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
-from budgets.scopes import BudgetBook, Charge, Scopes, Unit
+from budgets.scopes import Charge, Scopes, Unit
 from budgets.usage import TOKEN_CLASSES
 from gateway.identity import OWN_RUN
 from telemetry.event import EventKind, UsageSource
@@ -16,9 +17,11 @@ from telemetry.warehouse import Row, Warehouse
 
 _TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
+_TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
-    f"run_id, run_source, model, usage_source, cost_nano, overrun_nano, {', '.join(_TOKENS)}, "
+    "run_id, run_source, parent_runs_json, user_id, tags_json, model, usage_source, cost_nano, "
+    f"overrun_nano, {', '.join(_TOKENS)}, "
     "CASE kind WHEN 'run_killed' THEN decision_json ELSE '' END AS decision_json FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
@@ -40,7 +43,9 @@ def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
         return _kill_entry(row)
     own_run = row["run_source"] == OWN_RUN
     scopes = _scopes(row)
-    charged = budgets.charges(scopes, row["admitted_ms"] // 1000, lone_run=own_run)
+    now_s = row["admitted_ms"] // 1000
+    charged = budgets.charges(scopes, now_s, lone_run=own_run)
+    charged += budgets.model_charges([scopes.model], now_s).get(scopes.model, ())
     charges = [charge for charge in charged if not charge.lone]
     settlement = _settlement(row)
     return RestoredEntry(
@@ -63,6 +68,9 @@ def _scopes(row: Row) -> Scopes:
         key=row["key_id"],
         workflow=f"{team}/{row['workflow']}",
         run=f"{team}/{row['run_id']}",
+        parents=tuple(f"{team}/{run}" for run in orjson.loads(row["parent_runs_json"])),
+        user=f"{team}/{row['user_id']}",
+        tags=tuple(f"{team}/{name}={tag}" for name, tag in orjson.loads(row["tags_json"]).items()),
         model=row["model"],
     )
 

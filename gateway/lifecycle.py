@@ -18,13 +18,13 @@ again each time the request's turn comes (gateway/waiting.py): what is left is a
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from budgets.admission import headroom_nano, surveyed
+from budgets.admission import surveyed
 from budgets.kills import gates, killed_by, shut
 from budgets.ledger import LedgerError, Refusal, Reservation
-from budgets.scopes import Charge, Unit
+from budgets.scopes import Charge, ScopeKind, Unit
 from budgets.thresholds import pressure_on
 from gateway.clock import new_request_id
 from gateway.desk import Asking, Call, Denial, Desk, Spending
@@ -41,7 +41,7 @@ from gateway.errors import (
 )
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
-from gateway.quotes import Quoter, Room
+from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
     Answer,
@@ -53,11 +53,12 @@ from gateway.response import (
     Send,
     read_body,
 )
+from gateway.room import NO_MODELS, Room, room_of
 from gateway.spending import Spender, outcome_of
 from gateway.tally import LedgerOutcome
-from gateway.waiting import Place, Turn, budget_key, charge_of
+from gateway.waiting import Place, Turn, budget_key
 from gateway.wire import read_chat_request
-from routing.catalog import AUTO, Auto, Requested
+from routing.catalog import AUTO, Auto, ModelWish, Requested, TierWish
 from routing.classify import classify
 from routing.decide import NoRoute, RouteDecision, decide
 from routing.features import extract_with_text
@@ -188,7 +189,7 @@ class Lifecycle:
         if principal is None:
             raise unauthorized()
         chat = read_chat_request(raw)
-        identity = identify(principal, dict(headers), chat.body, request_id)
+        identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
         charges = self._charges(identity, admitted_ms)
         return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
@@ -220,14 +221,32 @@ class Lifecycle:
     async def _survey(self, asking: Asking) -> Room:
         """What the tightest budget has left; pressure and kill where any budget asks for them."""
         call, book = asking.call, self._desk.budgets
-        accounts = await self._desk.ledger.survey(surveyed(call.charges))
+        names, of_models = surveyed(call.charges), NO_MODELS
+        if book.caps_models:
+            of_models = book.model_charges(self._models_for(call), call.now_ms // 1000)
+            for charges in of_models.values():
+                names += surveyed(charges)
+        accounts = await self._desk.ledger.survey(names)
         if self._rules_weigh or book.degrades:
             asking.pressure = pressure_on(accounts, call.charges)
         if book.kills:
             lone_run = call.identity.run_source == OWN_RUN
             scopes = call.identity.scopes
             asking.kill = killed_by(accounts, call.charges, scopes, lone_run=lone_run)
-        return Room(headroom_nano(accounts, call.charges), accounts, call.charges)
+        return room_of(accounts, call.charges, of_models)
+
+    def _models_for(self, call: Call) -> Iterable[str]:
+        """The models that could answer."""
+        catalog = self._desk.catalog
+        match self._requested(call):
+            case ModelWish(model):
+                return (model,)
+            case TierWish(tier):
+                return catalog.tiers_by_name[tier].models
+            case Auto():
+                return catalog.models
+            case _:
+                return ()
 
     # 4 ------------------------------------------------------------------------------------
 
@@ -281,27 +300,48 @@ class Lifecycle:
         call, line = asking.call, self._desk.line
         cards = [candidate.model for candidate in route.candidates]
         bids = {card.name: bid for card in cards if (bid := quoter.bid(card)) is not None}
-        amount_nano = max(bid.ceiling_nano for bid in bids.values())
-        first = None if place is not None else line.waited_for(call.charges)
-        if first is not None and quoter.room.may_come_to(amount_nano):
+        wish = self._reservation(call, route, quoter, bids)
+        # Where another model is left, nobody waits for the budget of one.
+        asked = wish.charges if len(bids) == 1 else call.charges
+        first = None if place is not None else line.waited_for(asked)
+        if first is not None and quoter.room.unheld().bears(wish.amount_nano, wish.tokens):
             busy = budget_busy(first, line.retry_after_s)  # somebody was here before
             return Denial(route, busy, budget_key(first.account))
-        reservation = Reservation(
+        hold = await self._desk.ledger.reserve(wish)
+        while isinstance(hold, Refusal) and len(bids) > 1:
+            used_up = hold.scope.removeprefix(f"{ScopeKind.MODEL}:")
+            if bids.pop(used_up, None) is None:
+                break
+            # Somebody was faster since the survey; the other candidates may still answer.
+            route = route.without(used_up, "its own budget was used up meanwhile")
+            wish = self._reservation(call, route, quoter, bids)
+            hold = await self._desk.ledger.reserve(wish)
+        if isinstance(hold, Refusal):
+            if not hold.only_held:
+                return Denial(route, _refused(hold, wish.charges))
+            return Denial(route, budget_busy(hold, line.retry_after_s), budget_key(hold.account))
+        event = begin(self._desk, asking, route, hold.amount_nano)
+        return Spending(call, route, hold, bids, quoter, event, route.model, wish)
+
+    def _reservation(
+        self, call: Call, route: RouteDecision, quoter: Quoter, bids: Mapping[str, Bid]
+    ) -> Reservation:
+        """The most any candidate may cost, and of the budgets of models what each of them may."""
+        charges, of_models = call.charges, quoter.room.of_models
+        if of_models:
+            for candidate in route.candidates[: self._desk.limits.attempts]:
+                name = candidate.model.name
+                if name in of_models:
+                    charges += bids[name].charges(of_models[name])
+        return Reservation(
             hold_id=call.request_id,
-            amount_nano=amount_nano,
-            charges=call.charges,
+            amount_nano=max(bid.ceiling_nano for bid in bids.values()),
+            charges=charges,
             now_ms=call.now_ms,
             lease_ms=self._desk.limits.lease_ms,
             scopes=call.identity.shared_scopes,
+            tokens=max(bid.tokens for bid in bids.values()),
         )
-        hold = await self._desk.ledger.reserve(reservation)
-        if isinstance(hold, Refusal):
-            if not hold.only_held:
-                return Denial(route, _refused(hold, call.charges))
-            busy = budget_busy(hold, line.retry_after_s)
-            return Denial(route, busy, budget_key(charge_of(hold, call.charges).account))
-        event = begin(self._desk, asking, route, hold.amount_nano)
-        return Spending(call, route, hold, bids, quoter, event, route.model, reservation)
 
 
 def _refused(refusal: Refusal, charges: Iterable[Charge]) -> ApiError:

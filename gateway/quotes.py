@@ -3,23 +3,24 @@
 The input is bounded by the request's size; the output by the client's limit, or by what the model,
 the configuration and the tightest budget allow where the client set none. Spent money shortens such
 an answer; money that is only held does so no more than to a part, for waiting may give it back.
+What goes for money goes for tokens, where a budget counts them.
 
 Where the budget is tight, what is set aside is what the workflow's answers really are: a whole
 answer without a limit is bounded by it, and a stream begins with it and grows (`allowance.py`).
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from budgets.admission import headroom_nano
+from budgets.admission import Headroom
 from budgets.answer_sizes import AnswerSizes
-from budgets.ledger import Account
 from budgets.prices import Price, PriceCard, affordable_output_tokens, ceiling_nano
-from budgets.scopes import Charge
+from budgets.scopes import Charge, Unit
 from budgets.value import value
 from gateway.input_size import InputSize
+from gateway.room import Room
 from gateway.wire import ChatRequest
-from routing.catalog import Capability, ModelCard
+from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.decide import Quote
 
 # Below one part in so many of the headroom, a hold for the longest answer cannot starve anybody.
@@ -31,25 +32,7 @@ MIN_STEP_TOKENS = 64
 # while it may wait no less than this either; at the end of its wait, whichever is less.
 SHORT_ANSWER_TOKENS = 256
 FAIR_PART = 4
-
-
-@value
-class Room:
-    """What the tightest budget of a request has left by its survey; None without a limit."""
-
-    left_nano: int | None
-    accounts: Mapping[str, Account]
-    charges: tuple[Charge, ...]
-
-    def unheld_nano(self) -> int | None:
-        """What it would have left if the requests in flight cost nothing."""
-        spent = {name: Account(account.posted_nano) for name, account in self.accounts.items()}
-        return headroom_nano(spent, self.charges)
-
-    def may_come_to(self, amount_nano: int) -> bool:
-        """Whether so much may be left later, when nothing is held any more."""
-        unheld_nano = self.unheld_nano()
-        return unheld_nano is None or amount_nano <= unheld_nano
+WITHOUT_LIMIT = 1 << 53
 
 
 @value
@@ -73,6 +56,16 @@ class Bid:
         """What a hold must have for so many output tokens: nano-USD, and tokens in all."""
         nano = ceiling_nano(self.price, self.input_tokens, output_tokens)
         return nano, self.input_tokens + output_tokens
+
+    @property
+    def tokens(self) -> int:
+        """What is held of budgets in tokens: input and output together."""
+        return self.input_tokens + self.held_tokens
+
+    def charges(self, charges: Sequence[Charge]) -> tuple[Charge, ...]:
+        """Charges to budgets of this model, with what this model can take of them."""
+        amounts = {Unit.USD: self.ceiling_nano, Unit.TOKENS: self.tokens}
+        return tuple([replace(charge, amount=amounts.get(charge.unit)) for charge in charges])
 
 
 @dataclass(slots=True)
@@ -103,7 +96,9 @@ class Quoter:
     def __call__(self, card: ModelCard) -> Quote:
         """The most this request can cost with a model; without a price there is no ceiling."""
         bid = self.bid(card)
-        return Quote(None, 0) if bid is None else Quote(bid.ceiling_nano, bid.output_tokens)
+        if bid is None:
+            return Quote(None, 0)
+        return Quote(bid.ceiling_nano, bid.output_tokens, self._over(card, bid))
 
     def bid(self, card: ModelCard) -> Bid | None:
         """The quote with what it rests on; None where the model has no price."""
@@ -122,30 +117,48 @@ class Quoter:
         asked, choices = self.request.output_tokens, self.request.choices
         most = card.max_output_tokens
         output = min(most, self.answer_cap_tokens if asked is None else asked)
-        tight = self._is_tight(ceiling_nano(price, input_tokens, output * choices))
+        left = self.room.left_with(card.name)
+        full_nano = ceiling_nano(price, input_tokens, output * choices)
+        tight = self._is_tight(left, full_nano, input_tokens + output * choices)
         grows = tight and self._grows(card)
-        if asked is None and tight:
-            if not grows:
-                output = min(output, self._learned(self.sizes.bound, card) or output)
-            output = self._affordable(price, input_tokens, output, choices, grows=grows)
+        if tight and (asked is None or grows):
+            now = _fitting(left, price, input_tokens)
+            later = _fitting(self.room.unheld(card.name), price, input_tokens)
+            if asked is None:
+                if not grows:
+                    output = min(output, self._learned(self.sizes.bound, card) or output)
+                output = self._affordable(now // choices, later // choices, output, grows=grows)
         total = held = output * choices
-        if grows and (asked is None or self._may_come_to(price, input_tokens, total)):
+        if grows and (asked is None or total <= later):
             step = choices * (self._learned(self.sizes.size, card) or self.step_tokens)
-            held = self._first_step(price, input_tokens, min(total, step))
+            held = self._first_step(now, min(total, step))
         if asked is None:
-            inject = output if self.room.left_nano is not None or output < most else None
+            limited = left.nano is not None or left.tokens is not None
+            inject = output if limited or output < most else None
         else:
             inject = output if output < asked else None
         ceiling = ceiling_nano(price, input_tokens, held)
         return Bid(price, ceiling, output, total, inject, input_tokens, held)
 
-    def _is_tight(self, full_nano: int) -> bool:
-        """Whether a hold for the longest answer is a part of the headroom that others may miss."""
-        left_nano = self.room.left_nano
-        if left_nano is None or full_nano <= left_nano // TIGHT_SHARE:
-            return False
-        self.is_tight = True
-        return True
+    def _is_tight(self, left: Headroom, full_nano: int, full_tokens: int) -> bool:
+        """Whether a hold for the longest answer is a part of what is left that others may miss."""
+        tight = (left.nano is not None and full_nano > left.nano // TIGHT_SHARE) or (
+            left.tokens is not None and full_tokens > left.tokens // TIGHT_SHARE
+        )
+        self.is_tight = self.is_tight or tight
+        return tight
+
+    def _over(self, card: ModelCard, bid: Bid) -> Rejection | None:
+        """Why a budget of the model, or one that counts tokens, cannot bear it; None if all can."""
+        own = self.room.models.get(card.name)
+        if own is not None and not own.bears(bid.ceiling_nano, bid.tokens):
+            why = f"its own budget: {_too_much(own, bid)}"
+            return Rejection(card.name, RejectionCode.MODEL_BUDGET, why)
+        left_tokens = self.room.left.tokens
+        if left_tokens is not None and bid.tokens > left_tokens:
+            why = f"takes up to {bid.tokens} tokens and {left_tokens} are left"
+            return Rejection(card.name, RejectionCode.OVER_HEADROOM, why)
+        return None
 
     def _learned(self, rule: Callable[[str, str], int | None], card: ModelCard) -> int | None:
         return rule(self.workflow, card.name)
@@ -155,39 +168,46 @@ class Quoter:
         unseen = Capability.REASONING in card.capabilities
         return self.request.stream and self.step_tokens > 0 and not unseen
 
-    def _may_come_to(self, price: Price, input_tokens: int, output_tokens: int) -> bool:
-        return self.room.may_come_to(ceiling_nano(price, input_tokens, output_tokens))
-
-    def _first_step(self, price: Price, input_tokens: int, step: int) -> int:
-        """The step, or what is left where that is enough to begin with."""
-        now = affordable_output_tokens(price, input_tokens, self.room.left_nano or 0)
+    def _first_step(self, now: int, step: int) -> int:
+        """The step, or what fits now where that is enough to begin with."""
         enough = MIN_STEP_TOKENS if self.may_wait else MIN_ANSWER_TOKENS
         return min(step, now) if now >= min(enough, step) else step
 
-    def _affordable(
-        self, price: Price, input_tokens: int, output: int, choices: int, *, grows: bool
-    ) -> int:
+    def _affordable(self, now: int, later: int, output: int, *, grows: bool) -> int:
         """As much of the output as budgets bear, if that is enough for an answer at all.
 
-        Where held money stands in the way, what would fit without it, unless a fair part fits now;
-        a stream that grows may come to have it.
+        `now` and `later` tokens fit: now, and if nothing were held. Where held money stands in the
+        way, what fits without it, unless a fair part fits now; a stream that grows may come to
+        have it.
         """
-
-        def fits(budget_nano: int | None) -> int:
-            tokens = affordable_output_tokens(price, input_tokens, budget_nano or 0) // choices
-            return min(tokens, output)
-
-        wish = fits(self.room.unheld_nano())
+        wish = min(later, output)
         if wish < min(MIN_ANSWER_TOKENS, output):
             return output
         if grows:
             return wish
         parts = (SHORT_ANSWER_TOKENS, wish // FAIR_PART)
         fair = max(parts) if self.may_wait else max(MIN_ANSWER_TOKENS, min(parts))
-        now = fits(self.room.left_nano)
-        return now if now >= min(fair, wish) else wish
+        return min(now, output) if now >= min(fair, wish) else wish
 
     def input_tokens(self, card: ModelCard) -> int:
         """At most so many input tokens with a model."""
         spoken = self.spoken_tokens.get(card.name)
         return self.size.bound_tokens(card.prompt_overhead_tokens, spoken)
+
+
+def _fitting(left: Headroom, price: Price, input_tokens: int) -> int:
+    """The most output tokens that what is left bears; below 0 where the input does not fit."""
+    fitting = WITHOUT_LIMIT
+    if left.nano is not None:
+        fitting = affordable_output_tokens(price, input_tokens, left.nano)
+    if left.tokens is not None:
+        fitting = min(fitting, left.tokens - input_tokens)
+    return fitting
+
+
+def _too_much(left: Headroom, bid: Bid) -> str:
+    if left.nano is not None and bid.ceiling_nano > left.nano:
+        return f"costs up to {bid.ceiling_nano} nano-USD and {left.nano} are left"
+    if left.tokens is not None and bid.tokens > left.tokens:
+        return f"takes up to {bid.tokens} tokens and {left.tokens} are left"
+    return "no request is left"

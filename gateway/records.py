@@ -1,6 +1,6 @@
 """Turns what a request went through into its event: begun at dispatch, ended at settle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -80,7 +80,9 @@ def begin_event(
         gateway_ms=0.0,
         attempts=0,
         upstream_request_id="",
-        tags_json="{}",
+        tags_json=_text(identity.tags) if identity.tags else "{}",
+        user_id=identity.user,
+        parent_runs_json=_text(identity.parent_runs) if identity.parent_runs else "[]",
     )
 
 
@@ -121,5 +123,5 @@ def stamp(event: TelemetryEvent, started_s: float) -> None:
     event.total_ms = since_ms(started_s)
 
 
-def _text(value: Mapping[str, Any]) -> str:
+def _text(value: Mapping[str, Any] | Sequence[str]) -> str:
     return orjson.dumps(value).decode()

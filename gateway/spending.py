@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from budgets.ledger import HoldState
+from budgets.ledger import Bill, HoldState, postings
 from budgets.money import format_usd
 from budgets.port import OutboxEvent
 from budgets.prices import Cost, cost
@@ -142,6 +142,7 @@ class Spender:
             bid.held_tokens,
             bid.total_output_tokens,
             bid.price_of,
+            spending.card.name,
         )
         reserved = (b"x-weir-reserved-usd", format_usd(spending.hold.amount_nano).encode())
         own = [*self._own_headers(spending), reserved]
@@ -158,7 +159,7 @@ class Spender:
         try:
             return await relay.run(receive)
         finally:
-            spending.hold = allowance.hold
+            spending.hold, spending.reservation = allowance.hold, allowance.reservation
             spending.event.reserved_nano = allowance.hold.amount_nano
 
     def _time_left_s(self, spending: Spending) -> float:
@@ -182,6 +183,7 @@ class Spender:
             workflow = spending.call.identity.scopes.workflow
             self._desk.sizes.learn(workflow, spending.card.name, each)
         add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))
+        spending.bill = _bill(spending, price.total_nano, usage)
         return price
 
     async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
@@ -226,7 +228,7 @@ class Spender:
         if price is None:
             settlement = await ledger.release(spending.hold, record)
         else:
-            settlement = await ledger.settle(spending.hold, price.total_nano, record)
+            settlement = await ledger.settle(spending.hold, price.total_nano, record, spending.bill)
         if not spending.settled:
             spending.settled = True
             self._desk.tally.settled(spending.event, settlement)
@@ -239,6 +241,8 @@ class Spender:
             await self._settle(spending, outcome, None)
             return
         price = Cost(spending.hold.amount_nano, {}, "")
+        held = spending.reservation.tokens
+        spending.bill = Bill(held, spending.card.name, spending.hold.amounts)
         spending.event.usage_source = UsageSource.ASSUMED
         spending.event.cost_nano = spending.event.output_cost_nano = spending.hold.amount_nano
         spending.event.input_cost_nano = 0
@@ -263,16 +267,18 @@ class Spender:
         await send_whole(send, outcome.status, relayed_headers(upstream or (), own), outcome.body)
 
     def _own_headers(self, spending: Spending) -> list[tuple[bytes, bytes]]:
-        route = spending.route
+        route, identity = spending.route, spending.call.identity
         own = [
             (b"x-weir-request-id", spending.call.request_id.encode()),
             (b"x-weir-model", spending.card.name.encode()),
             (b"x-weir-tier", spending.event.tier.encode()),
             (b"x-weir-reason", route.reason.encode("ascii", "replace")),
-            (b"x-weir-run", spending.call.identity.run.encode()),
+            (b"x-weir-run", identity.run.encode()),
         ]
         if route.degraded is not None:
             own.append((b"x-weir-degraded", route.degraded.budget.encode("ascii", "replace")))
+        if identity.overflow:
+            own.append((b"x-weir-overflow", ",".join(identity.overflow).encode()))
         return own
 
 
@@ -281,6 +287,16 @@ def outcome_of(spending: Spending) -> LedgerOutcome:
     if spending.hold.state is HoldState.HELD:
         return LedgerOutcome.DENIED
     return LedgerOutcome.ASSUMED if spending.settled else LedgerOutcome.LEFT_TO_LEASE
+
+
+def _bill(spending: Spending, cost_nano: int, usage: TokenUsage) -> Bill:
+    """What was used, of which model; budgets of models that did not answer take nothing."""
+    tokens, model = usage.input_tokens + usage.output_tokens, spending.card.name
+    of_models = spending.quoter.room.of_models
+    spared = {
+        charge.account for name, charges in of_models.items() if name != model for charge in charges
+    }
+    return Bill(tokens, model, postings(spending.reservation.charges, cost_nano, tokens, spared))
 
 
 def _request_id_of(headers: RawHeaders) -> str:

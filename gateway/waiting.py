@@ -25,7 +25,6 @@ from math import ceil
 from operator import attrgetter
 from random import uniform
 
-from budgets.ledger import Refusal
 from budgets.scopes import Charge
 
 LOOK_S = 0.05
@@ -40,12 +39,6 @@ def budget_key(account: str) -> str:
     So every bucket of a window, and every window that follows another, has the same line.
     """
     return account.rpartition("|")[0]
-
-
-def charge_of(refusal: Refusal, charges: Iterable[Charge]) -> Charge:
-    """The one of a request's charges that was refused."""
-    refused = (refusal.scope, refusal.window, refusal.limit_nano)
-    return next(one for one in charges if (one.scope, one.window, one.limit_nano) == refused)
 
 
 class Turn(Enum):

@@ -12,10 +12,14 @@ UNCAPPED_OUTPUT_TOKENS = 256
 
 @value
 class Quote:
-    """The most a request costs at a model: nano-USD (None: no price) for so many output tokens."""
+    """The most a request costs at a model: nano-USD (None: no price) for so many output tokens.
+
+    `over` is why a budget cannot bear it that the headroom in money says nothing of.
+    """
 
     ceiling_nano: int | None
     output_tokens: int
+    over: Rejection | None = None
 
 
 @value
@@ -112,6 +116,9 @@ class Survey:
         if too_long:
             return Rejection(card.name, RejectionCode.CONTEXT_EXCEEDED, too_long)
         kept = Candidate(card, quote.ceiling_nano, quote.output_tokens)
+        if quote.over is not None:
+            self.too_dear.append((tier, kept))
+            return quote.over
         left_nano = self._headroom_nano
         if left_nano is not None and quote.ceiling_nano > left_nano:
             self.too_dear.append((tier, kept))

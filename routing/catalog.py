@@ -96,6 +96,7 @@ class RejectionCode(StrEnum):
     CONTEXT_EXCEEDED = "context_exceeded"
     PRICE_UNKNOWN = "price_unknown"
     OVER_HEADROOM = "over_headroom"
+    MODEL_BUDGET = "model_budget"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Where a budget asks for a cheaper tier, `auto` moves to it; what a client named 
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from enum import StrEnum
 from operator import attrgetter
@@ -105,6 +106,13 @@ class RouteDecision:
     @property
     def ceiling_nano(self) -> int:
         return self.reserve.ceiling_nano
+
+    def without(self, model: str, why: str) -> "RouteDecision":
+        """The decision where the budget of one of several candidates was used up meanwhile."""
+        kept = tuple([one for one in self.candidates if one.model.name != model])
+        lost = Rejection(model, RejectionCode.MODEL_BUDGET, why)
+        dearest = max(kept, key=attrgetter("ceiling_nano"))
+        return replace(self, candidates=kept, reserve=dearest, rejected=(lost, *self.rejected))
 
     def evidence(self) -> dict[str, object]:
         """The whole decision as JSON values, for the event and for `weir explain`."""

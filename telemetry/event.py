@@ -102,6 +102,8 @@ class TelemetryEvent:
     upstream_request_id: str
     tags_json: str
     waited_ms: float = 0.0
+    user_id: str = "unnamed"
+    parent_runs_json: str = "[]"
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""

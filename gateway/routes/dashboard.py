@@ -56,9 +56,9 @@ class DashboardServices:
     """What the dashboard asks of the gateway.
 
     `run_query(name, params)` answers a named query of the warehouse. `budgets()` answers dicts of
-    name, scope, window, timezone, limit_nano, posted_nano, held_nano, resets_at_s. `check_admin`
-    compares in constant time. `freshness()` answers lag_rows and last_batch_ms. `tiers` is ordered
-    cheap to dear; `stand_ins` names the models whose prices are assigned.
+    name, scope, window, unit, timezone, limit_nano, posted_nano, held_nano, resets_at_s.
+    `check_admin` compares in constant time. `freshness()` answers lag_rows and last_batch_ms.
+    `tiers` is ordered cheap to dear; `stand_ins` names the models whose prices are assigned.
     """
 
     run_query: Callable[[str, dict[str, Any]], Awaitable[Rows]]

@@ -38,6 +38,7 @@ def budget_rows() -> list[dict[str, Any]]:
             "name": f"{scope}/{window}",
             "scope": scope,
             "window": window,
+            "unit": "usd",
             "timezone": "UTC",
             "limit_nano": round(limit_usd * NANO_PER_USD),
             "posted_nano": round(limit_usd * spent * NANO_PER_USD),

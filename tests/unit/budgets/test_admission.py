@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.admission import admit, counted, headroom_nano, surveyed
+from budgets.admission import Headroom, admit, counted, headroom, surveyed
 from budgets.ledger import Account, Refusal, Reservation, dispatched, open_hold
 from budgets.scopes import Charge, Unit, Window
 
@@ -37,14 +37,14 @@ def test_a_request_is_admitted_exactly_where_every_account_bears_it(
         first = (spent or failing)[0]
         assert (refusal.spent_nano, refusal.held_nano, refusal.limit_nano) == first
         assert refusal.only_held == (not spent)
-    left = headroom_nano(accounts, charges)
+    left = headroom(accounts, charges).nano
     assert (left is None) == (not rows)
     if left is not None:
         assert (amount <= left) == all(fits) or left == 0
 
 
 def test_an_account_nobody_used_has_its_whole_limit_left() -> None:
-    assert headroom_nano({}, [charge("new", 40), charge("other", None)]) == 40
+    assert headroom({}, [charge("new", 40), charge("other", None)]) == Headroom(40)
     assert admit({}, asked(40, charge("new", 40))) is None
     assert isinstance(admit({}, asked(41, charge("new", 40))), Refusal)
 
@@ -159,7 +159,21 @@ def test_tokens_and_requests_have_limits_of_their_own() -> None:
     one_more = admit({"r": Account(1, 2)}, wish)
     assert one_more is not None
     assert (one_more.unit, one_more.needed_nano, one_more.only_held) == (Unit.REQUESTS, 1, True)
-    assert headroom_nano({}, [tokens, requests]) is None
+    money = charge("a", 70)
+    left = headroom({"t": Account(61, 9), "r": Account(5)}, [tokens, requests, money])
+    assert left == Headroom(70, 30, 0)
+    assert left.within(Headroom(None, 12, 4)) == Headroom(70, 12, 0)
+    assert Headroom().within(left) == left
+
+
+def test_a_charge_with_an_amount_of_its_own_takes_that_and_no_more() -> None:
+    model = Charge("m", "model:x", Window.TOTAL, 30, None, amount=20)
+    wish = asked(50, charge("a", 50), model)
+    assert admit({"m": Account(10)}, wish) is None
+    assert open_hold(wish).amounts == (50, 20)
+    refusal = admit({"m": Account(11)}, wish)
+    assert refusal is not None
+    assert (refusal.scope, refusal.needed_nano) == ("model:x", 20)
 
 
 def test_a_gate_is_shut_by_whatever_is_in_its_account_and_nothing_is_kept_for_it() -> None:

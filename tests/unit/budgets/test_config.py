@@ -13,7 +13,7 @@ from budgets.actions import Action, Threshold
 from budgets.config import BudgetSection, DatedPrice, ModelPricing, PriceSection
 from budgets.prices import cost
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, ScopeKind, Window
+from budgets.scopes import Budget, ScopeKind, Unit, Window
 from budgets.usage import TokenUsage
 
 RATES = {"input": "1.25", "output": "10"}
@@ -45,6 +45,17 @@ def test_a_budget_is_read_exactly() -> None:
         ("workflow:research/nightly papers", ScopeKind.WORKFLOW, "research/nightly papers"),
         ("workflow:*", ScopeKind.WORKFLOW, "*"),
         ("run:research/run:7/b", ScopeKind.RUN, "research/run:7/b"),
+        ("user:lab/ana@example.org", ScopeKind.USER, "lab/ana@example.org"),
+        ("user:lab/*", ScopeKind.USER, "lab/*"),
+        ("workflow:lab/nightly-*", ScopeKind.WORKFLOW, "lab/nightly-*"),
+        ("model:openai/gpt-5", ScopeKind.MODEL, "openai/gpt-5"),
+        ("model:gpt-*", ScopeKind.MODEL, "gpt-*"),
+        ("team:eu-*", ScopeKind.TEAM, "eu-*"),
+        ("tag:lab/feature=search", ScopeKind.TAG, "lab/feature=search"),
+        ("tag:lab/feature=*", ScopeKind.TAG, "lab/feature=*"),
+        ("tag:lab/feature=a b*", ScopeKind.TAG, "lab/feature=a b*"),
+        ("tag:lab/fe*", ScopeKind.TAG, "lab/fe*"),
+        ("tag:*", ScopeKind.TAG, "*"),
     ],
 )
 def test_every_kind_of_scope_can_have_a_budget(scope: str, kind: ScopeKind, scope_id: str) -> None:
@@ -64,6 +75,18 @@ def test_every_kind_of_scope_can_have_a_budget(scope: str, kind: ScopeKind, scop
         ("team:a/b", "expected team:NAME"),
         ("workflow:papers", "expected workflow:TEAM/NAME"),
         ("run:research/", "expected run:TEAM/NAME"),
+        ("org:", "expected org"),
+        ("org:a*", "expected org"),
+        ("user:ana", "expected user:TEAM/ID, user:TEAM/* or user:*"),
+        ("user:la*", "expected user:TEAM/ID"),
+        ("user:*/ana", "expected user:TEAM/ID"),
+        ("user:lab/a*b*", "expected user:TEAM/ID"),
+        ("tag:lab/feature", "expected tag:TEAM/NAME=VALUE"),
+        ("tag:lab/feature=", "expected tag:TEAM/NAME=VALUE"),
+        ("tag:lab/=x", "expected tag:TEAM/NAME=VALUE"),
+        ("tag:lab/a=b=c", "expected tag:TEAM/NAME=VALUE"),
+        ("model:", "expected model:NAME"),
+        ("model:a b", "expected model:NAME"),
     ],
 )
 def test_a_scope_nobody_can_have_is_refused_with_the_form(scope: str, hint: str) -> None:
@@ -87,6 +110,49 @@ def test_a_scope_nobody_can_have_is_refused_with_the_form(scope: str, hint: str)
 def test_a_budget_that_cannot_be_kept_is_refused(change: dict[str, Any], hint: str) -> None:
     values = {"scope": "org", "window": "day", "limit_usd": "2", **change}
     assert hint in fault_of(BudgetSection, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "unit", "limit"),
+    [
+        ("limit_usd", "0.5", Unit.USD, 500_000_000),
+        ("limit_tokens", 2_000_000, Unit.TOKENS, 2_000_000),
+        ("limit_tokens", "2_000_000", Unit.TOKENS, 2_000_000),
+        ("limit_tokens", Decimal("2e6"), Unit.TOKENS, 2_000_000),
+        ("limit_requests", "0", Unit.REQUESTS, 0),
+    ],
+)
+def test_a_limit_is_in_money_tokens_or_requests(
+    name: str, given: Any, unit: Unit, limit: int
+) -> None:
+    values = {"scope": "key:a", "window": "day", name: given}
+    budget = BudgetSection.model_validate(values).to_budget()
+    assert (budget.unit, budget.limit_nano) == (unit, limit)
+
+
+@pytest.mark.parametrize(
+    "given", [-1, "1.5", Decimal("1.5"), "many", "", True, None, Decimal("NaN"), 1.0, "1e30", []]
+)
+def test_tokens_and_requests_are_whole_numbers(given: Any) -> None:
+    for name in ("limit_tokens", "limit_requests"):
+        values = {"scope": "key:a", "window": "day", name: given}
+        assert "expected a whole number such as 100000" in fault_of(BudgetSection, values)
+
+
+@pytest.mark.parametrize("limits", [{}, {"limit_usd": "1", "limit_tokens": 5}])
+def test_a_budget_has_exactly_one_limit(limits: dict[str, Any]) -> None:
+    values = {"scope": "key:a", "window": "day", **limits}
+    assert "exactly one of limit_usd, limit_tokens and limit_requests" in fault_of(
+        BudgetSection, values
+    )
+
+
+@pytest.mark.parametrize("action", ["degrade", "kill_run"])
+def test_a_budget_for_a_model_has_no_action_on_requests(action: str) -> None:
+    at = [{"share": "0.5", "action": action}]
+    values = {"scope": "model:*", "window": "day", "limit_usd": "1", "at": at}
+    assert f"a budget for a model has no {action}" in fault_of(BudgetSection, values)
+    assert BudgetSection.model_validate({**values, "scope": "key:*"}).at
 
 
 def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:

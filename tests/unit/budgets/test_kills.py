@@ -5,11 +5,12 @@ import asyncio
 import pytest
 
 from budgets.actions import Action, Threshold
-from budgets.admission import headroom_nano, surveyed
+from budgets.admission import headroom, surveyed
+from budgets.budget_book import BudgetBook
 from budgets.kills import Kill, gates, killed_account, killed_by, marker, shut
 from budgets.ledger import Account, Bill, Hold, Refusal, Reservation
 from budgets.port import EventShaper, OutboxEvent
-from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Unit, Window
+from budgets.scopes import Budget, Charge, ScopeKind, Scopes, Unit, Window
 from budgets.stores.in_memory import InMemoryLedger
 from budgets.thresholds import Pressure, pressure_on
 
@@ -98,7 +99,7 @@ def test_gates_are_neither_headroom_nor_pressure() -> None:
     charges = charged(TEAM)
     accounts = {MARKER: Account(1), MONTH: Account(100)}
     assert MARKER in surveyed(charges)
-    assert headroom_nano(accounts, charges) == 900
+    assert headroom(accounts, charges).nano == 900
     assert pressure_on(accounts, charges) == Pressure(100)
 
 

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, Refusal, Reservation
 from budgets.port import EventShaper, OutboxEvent
 from budgets.rolling import BUCKETS, RollingWindow, read_rolling
-from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
+from budgets.scopes import Budget, Charge, ScopeKind, Scopes, Window
 from budgets.stores.in_memory import InMemoryLedger
 
 START_S = 1_793_491_200

@@ -1,43 +1,30 @@
 """Who is charged, and where a window begins and ends on the clocks of the world."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.actions import Action, Threshold
-from budgets.rolling import RollingWindow
 from budgets.scopes import (
     Budget,
-    BudgetBook,
-    Charge,
     ScopeKind,
     Scopes,
+    Unit,
     Window,
     account_id,
+    covers,
+    stand_ins,
     window_span,
 )
+from tests.unit.budgets.moments import MOMENTS, ZONES
 
-ZONES = st.one_of(
-    st.sampled_from(["Pacific/Kiritimati", "America/New_York", "Asia/Kathmandu", "UTC"]),
-    st.sampled_from(sorted(available_timezones() - {"localtime", "Factory"})),
-)
-# From 2012 on: before, St John's changed its clock a minute past midnight, so that one day fell
-# into two pieces and no span could hold it.
-MOMENTS = st.one_of(
-    st.integers(1_325_376_000, 4_070_908_800),
-    st.builds(
-        lambda day, offset_s: day * 86_400 + offset_s,
-        st.integers(15_400, 40_000),
-        st.integers(-50_400, 50_400),
-    ),
-)
 CALENDAR = (Window.DAY, Window.WEEK, Window.MONTH)
-SCOPES = Scopes(org="o", team="t", key="k", workflow="w", run="r")
+SCOPES = Scopes(
+    "o", "t", "k", "w", "r", parents=("r2", "r1"), user="u", tags=("x=1", "y=2"), model="m"
+)
 
 
 def period_of(window: Window, zone: ZoneInfo) -> Callable[[int], date]:
@@ -130,99 +117,6 @@ def test_an_hour_is_absolute_and_total_never_ends(now_s: int) -> None:
     assert window_span(Window.TOTAL, "UTC", now_s).end_s is None
 
 
-def of_kind(charges: tuple[Charge, ...], kind: ScopeKind) -> list[Charge]:
-    return [charge for charge in charges if charge.scope.startswith(f"{kind.value}:")]
-
-
-@given(zone_name=ZONES, now_s=MOMENTS, window=st.sampled_from(list(Window)))
-@example(zone_name="Asia/Kathmandu", now_s=1_793_469_600 + 899, window=Window.DAY)
-def test_what_is_remembered_by_the_quarter_hour_is_right_to_the_second(
-    zone_name: str, now_s: int, window: Window
-) -> None:
-    book = BudgetBook([Budget(ScopeKind.KEY, "*", window, 5, zone_name)])
-    span = window_span(window, zone_name, now_s)
-    (charge,) = of_kind(book.charges(SCOPES, now_s), ScopeKind.KEY)
-    assert charge.account == account_id(ScopeKind.KEY, "k", window, span.start_s)
-    assert charge.resets_at_s == span.end_s
-
-
-def test_every_midnight_falls_on_a_quarter_hour() -> None:
-    odd = [
-        (zone_name, day)
-        for zone_name in sorted(available_timezones() - {"localtime", "Factory"})
-        for day in range(15_400, 24_837, 61)
-        if window_span(Window.DAY, zone_name, day * 86_400).start_s % 900
-    ]
-    assert odd == []
-
-
-@given(
-    callers=st.lists(
-        st.tuples(
-            st.builds(Scopes, *[st.sampled_from("ab")] * 5),
-            st.integers(1_793_469_600 - 4_000, 1_793_469_600 + 4_000),
-        ),
-        min_size=2,
-        max_size=12,
-    )
-)
-@example(callers=[(SCOPES, 1_793_470_499), (SCOPES, 1_793_470_500)])
-def test_a_book_that_has_answered_before_answers_as_a_new_one(
-    callers: list[tuple[Scopes, int]],
-) -> None:
-    """Midnight in Kathmandu, 18:15 UTC, lies between these moments."""
-    budgets = [Budget(kind, "*", Window.DAY, 5, "Asia/Kathmandu") for kind in ScopeKind]
-    budgets += [Budget(kind, "a", Window.HOUR, 7) for kind in ScopeKind]
-    book = BudgetBook(budgets)
-    for scopes, now_s in callers:
-        assert book.charges(scopes, now_s) == BudgetBook(budgets).charges(scopes, now_s)
-
-
-def test_the_organisation_is_always_charged_and_without_a_limit() -> None:
-    assert BudgetBook([]).charges(SCOPES, 0) == (
-        Charge("org:o|total|0", "org:o", Window.TOTAL, None, None),
-    )
-    budget = Budget(ScopeKind.ORG, "*", Window.TOTAL, 5)
-    limited = BudgetBook([budget]).charges(SCOPES, 0)
-    assert limited == (Charge("org:o|total|0", "org:o", Window.TOTAL, 5, None, budget=budget),)
-
-
-def test_every_scope_of_a_request_is_charged_to_its_own_account() -> None:
-    book = BudgetBook(Budget(kind, "*", Window.TOTAL, 5) for kind in ScopeKind)
-    accounts = [charge.account for charge in book.charges(SCOPES, 0)]
-    assert accounts == [f"{kind}:{kind[0]}|total|0" for kind in ScopeKind]
-
-
-def test_a_budget_of_ones_own_replaces_the_general_one_of_its_window_only() -> None:
-    book = BudgetBook(
-        [
-            Budget(ScopeKind.KEY, "*", Window.DAY, 10),
-            Budget(ScopeKind.KEY, "*", Window.MONTH, 100),
-            Budget(ScopeKind.KEY, "k", Window.DAY, 50),
-            Budget(ScopeKind.KEY, "other", Window.DAY, 1),
-        ]
-    )
-    limits = {c.window: c.limit_nano for c in of_kind(book.charges(SCOPES, 0), ScopeKind.KEY)}
-    assert limits == {Window.DAY: 50, Window.MONTH: 100}
-    stranger = Scopes(org="o", team="t", key="never-seen", workflow="w", run="r")
-    limits = {c.window: c.limit_nano for c in of_kind(book.charges(stranger, 0), ScopeKind.KEY)}
-    assert limits == {Window.DAY: 10, Window.MONTH: 100}
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_of_two_budgets_on_one_account_the_tighter_decides(order: int) -> None:
-    budgets = [Budget(ScopeKind.TEAM, "t", Window.HOUR, 7, "UTC")]
-    budgets.append(Budget(ScopeKind.TEAM, "t", Window.HOUR, 9, "Asia/Kathmandu"))
-    (charge,) = of_kind(BudgetBook(budgets[::order]).charges(SCOPES, 0), ScopeKind.TEAM)
-    assert charge.limit_nano == 7
-
-
-def test_one_scope_has_a_window_in_each_of_two_time_zones() -> None:
-    budgets = [Budget(ScopeKind.TEAM, "t", Window.DAY, 7, zone) for zone in ("UTC", "Asia/Tokyo")]
-    charges = of_kind(BudgetBook(budgets).charges(SCOPES, 1_793_491_200), ScopeKind.TEAM)
-    assert len({charge.account for charge in charges}) == 2
-
-
 NAMES = st.text(st.sampled_from("ab|:0total"), min_size=1, max_size=12)
 PARTIES = st.tuples(
     st.sampled_from(list(ScopeKind)), NAMES, st.sampled_from(list(Window)), st.integers(0, 5)
@@ -240,54 +134,49 @@ def test_a_budget_is_named_after_its_scope_and_window() -> None:
     assert Budget(ScopeKind.KEY, "*", Window.MONTH, 5).name == "key:*/month"
 
 
-@pytest.mark.parametrize(
-    ("limit_nano", "at", "expected"),
-    [
-        (1_000, (), 1_000),
-        (1_000, (Threshold(900, Action.REFUSE),), 900),
-        (1_000, (Threshold(500, Action.DEGRADE), Threshold(1_000, Action.REFUSE)), 1_000),
-        (999, (Threshold(1, Action.REFUSE),), 0),
-        (10_001, (Threshold(999, Action.REFUSE),), 9_990),
-        (0, (Threshold(500, Action.REFUSE),), 0),
-    ],
-)
-def test_a_share_at_which_requests_are_refused_is_the_limit_they_meet(
-    limit_nano: int, at: tuple[Threshold, ...], expected: int
-) -> None:
-    for window in (Window.DAY, RollingWindow(86_400)):
-        budget = Budget(ScopeKind.TEAM, "*", window, limit_nano, at=at)
-        assert budget.refuse_nano == expected
-        (charge,) = of_kind(BudgetBook([budget]).charges(SCOPES, 0), ScopeKind.TEAM)
-        assert (charge.limit_nano, charge.budget) == (expected, budget)
-
-
-def test_the_limit_that_requests_meet_says_which_of_two_budgets_is_tighter() -> None:
-    low = Budget(ScopeKind.TEAM, "t", Window.HOUR, 10, "UTC", (Threshold(500, Action.REFUSE),))
-    high = Budget(ScopeKind.TEAM, "t", Window.HOUR, 7, "Asia/Kathmandu")
-    for budgets in ([low, high], [high, low]):
-        (charge,) = of_kind(BudgetBook(budgets).charges(SCOPES, 0), ScopeKind.TEAM)
-        assert charge.limit_nano == 5
-
-
-def test_a_book_knows_whether_any_budget_asks_for_cheaper_tiers() -> None:
-    plain = Budget(ScopeKind.TEAM, "t", Window.HOUR, 7, at=(Threshold(500, Action.ALERT),))
-    asking = replace(plain, at=(Threshold(500, Action.DEGRADE),))
-    book = BudgetBook([plain])
-    assert not book.degrades
-    book.change([plain, asking])
-    assert book.degrades
-    assert asking.permille_of(Action.DEGRADE) == (500,)
-    assert asking.permille_of(Action.ALERT) == ()
-
-
 def test_the_epoch_is_inside_its_windows() -> None:
     assert datetime.fromtimestamp(0, UTC).weekday() == 3
     assert window_span(Window.WEEK, "UTC", 0).start_s == -3 * 86_400
 
 
-def test_a_run_of_one_request_is_limited_and_leaves_no_account() -> None:
-    book = BudgetBook([Budget(ScopeKind.RUN, "*", Window.TOTAL, 7)])
-    alone = of_kind(book.charges(SCOPES, 0, lone_run=True), ScopeKind.RUN)
-    shared = of_kind(book.charges(SCOPES, 0), ScopeKind.RUN)
-    assert [(charge.lone, charge.limit_nano) for charge in alone] == [(True, 7)]
-    assert [(charge.lone, charge.limit_nano) for charge in shared] == [(False, 7)]
+def test_a_budget_in_another_unit_says_so_in_its_name() -> None:
+    assert Budget(ScopeKind.KEY, "*", Window.MONTH, 5, unit=Unit.TOKENS).name == (
+        "key:*/month/tokens"
+    )
+
+
+def test_a_request_is_charged_to_its_run_and_to_those_that_opened_it() -> None:
+    assert SCOPES.ids_of(ScopeKind.RUN) == ("r", "r2", "r1")
+    assert SCOPES.ids_of(ScopeKind.TAG) == ("x=1", "y=2")
+    assert SCOPES.ids_of(ScopeKind.USER) == ("u",)
+    assert SCOPES.with_model("other").ids_of(ScopeKind.MODEL) == ("other",)
+    nobody = Scopes("o", "t", "k", "w", "")
+    assert [nobody.ids_of(kind) for kind in (ScopeKind.RUN, ScopeKind.USER)] == [(), ()]
+
+
+@pytest.mark.parametrize(
+    ("budget_for", "scope_id", "covered"),
+    [
+        ("lab/ana", "lab/ana", True),
+        ("lab/ana", "lab/anabel", False),
+        ("lab/a*", "lab/ana", True),
+        ("lab/*", "lab/~overflow", True),
+        ("*", "lab/ana", True),
+        ("lab/*", "bar/ana", False),
+    ],
+)
+def test_a_budget_covers_what_begins_like_it(budget_for: str, scope_id: str, covered: bool) -> None:
+    assert covers(Budget(ScopeKind.USER, budget_for, Window.DAY, 1), scope_id) is covered
+
+
+def test_what_stands_in_for_a_wide_budget_is_closer_and_counts_the_same() -> None:
+    budgets = [
+        Budget(ScopeKind.USER, name, Window.DAY, 1) for name in ("*", "lab/*", "lab/ana", "bar/*")
+    ]
+    others = [
+        Budget(ScopeKind.USER, "lab/bo", Window.MONTH, 1),
+        Budget(ScopeKind.USER, "lab/bo", Window.DAY, 1, unit=Unit.TOKENS),
+        Budget(ScopeKind.RUN, "lab/bo", Window.DAY, 1),
+    ]
+    found = [stand_ins(budget, [*budgets, *others]) for budget in budgets]
+    assert found == [budgets[1:], budgets[2:3], [], []]

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.actions import Action, Threshold
-from budgets.admission import headroom_nano, surveyed
+from budgets.admission import headroom, surveyed
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
+from budgets.scopes import Budget, Charge, ScopeKind, Scopes, Window
 from budgets.thresholds import Crossed, News, Pressure, news, pressure_on, reached
 
 PERMILLE = st.lists(st.integers(1, 1_000), max_size=6)
@@ -116,7 +117,7 @@ def test_of_two_budgets_that_ask_for_a_cheaper_tier_the_tighter_is_named() -> No
 def test_shares_are_those_of_the_limit_also_where_requests_are_refused_earlier() -> None:
     charges = charges_of(team((400, Action.DEGRADE), (500, Action.REFUSE)))
     accounts = {"team:t|total|0": Account(400)}
-    assert headroom_nano(accounts, charges) == 100
+    assert headroom(accounts, charges).nano == 100
     assert pressure_on(accounts, charges) == Pressure(
         400, Crossed("team:t/total", "team:t", 400, 400)
     )

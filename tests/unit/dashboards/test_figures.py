@@ -62,6 +62,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
             "name": "a",
             "scope": f"workflow:{MARKUP}",
             "window": "month",
+            "unit": "usd",
             "timezone": "UTC",
             "limit_nano": 100,
             "posted_nano": 85,
@@ -170,6 +171,13 @@ def test_a_budget_is_coloured_by_what_is_spent_and_held(
     }
     spent = breakdowns.budgets([row], FRAME)["data"][1]
     assert spent["marker"]["color"] == [colour]
+
+
+def test_a_budget_in_tokens_is_told_in_tokens() -> None:
+    row = {**ROWS["budgets"][0], "unit": "tokens", "posted_nano": 1_200, "limit_nano": 5_000}
+    drawn = breakdowns.budgets([row], FRAME)
+    assert "spent 1,200 tokens" in drawn["data"][1]["customdata"][0]
+    assert "1,200 of 5,000 tokens" in str(drawn["layout"]["yaxis"])
 
 
 def test_the_tightest_budgets_come_first_and_at_most_fifteen() -> None:

@@ -8,21 +8,23 @@ A provider's script is its own `default`, or what the last message asks for (`#w
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
 import uvloop
 
+from budgets.budget_book import BudgetBook
 from budgets.money import nano_from_usd
 from budgets.port import EventShaper, LedgerStore
 from budgets.prices import PriceCard, make_price
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
+from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits
 from gateway.health_board import HealthBoard
+from gateway.known_ids import KnownIds
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamReply
@@ -98,14 +100,17 @@ def make_desk(
     providers: Mapping[str, Callable[[str], Provider]],
     *,
     budgets: Mapping[ScopeKind, str] | None = None,
+    book: Sequence[Budget] = (),
     ledger: LedgerStore | None = None,
     principal: Principal = PRINCIPAL,
     limits: Limits = LIMITS,
     line: Line | None = None,
+    new_ids_per_hour: int = 1_000,
 ) -> Desk:
-    """One tier with one model for each provider, in their order; budgets are in dollars.
+    """One tier with one model for each provider, in their order.
 
-    Without a `line` nobody waits for money that is held.
+    `budgets` are in dollars, one for each of a kind; `book` is any others. Without a `line` nobody
+    waits for money that is held.
     """
     cards = [
         ModelCard(
@@ -121,16 +126,17 @@ def make_desk(
     ]
     catalog = Catalog(cards, [Tier("small", 1, tuple(card.name for card in cards))])
     pico = {"fresh": INPUT_PICO, "output": OUTPUT_PICO}
-    book = [
+    in_usd = [
         Budget(kind, "*", Window.TOTAL, nano_from_usd(limit_usd))
         for kind, limit_usd in (budgets or {}).items()
     ]
+    everything = BudgetBook([*in_usd, *book])
     ledger = ledger or new_ledger()
     tally = Tally()
     return Desk(
         authenticate=lambda headers: principal if _carries_key(headers) else None,
         ledger=ledger,
-        budgets=BudgetBook(book),
+        budgets=everything,
         prices=PriceCard([make_price(card.name, pico, version="v1") for card in cards]),
         catalog=catalog,
         policies={name: Policy(name, "small") for name in ("default", "own")},
@@ -145,6 +151,7 @@ def make_desk(
         line=line or Line(places=0, wait_s=0),
         tally=tally,
         watch=LedgerWatch(ledger, tally),
+        ids=KnownIds(everything, new_ids_per_hour),
     )
 
 

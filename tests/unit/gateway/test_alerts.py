@@ -12,9 +12,10 @@ import pytest
 from aiohttp import web
 
 from budgets.actions import Action, Threshold
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import AnyWindow, Budget, BudgetBook, ScopeKind, Unit, Window
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, Window
 from gateway.alert_store import STANDING, AlertStore, Crossing
 from gateway.alerts import AlertWatch, pause_ms
 from gateway.ledger_watch import LedgerWatch

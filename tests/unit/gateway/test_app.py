@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, LedgerError, Reservation
-from budgets.scopes import BudgetBook, Scopes
+from budgets.scopes import Scopes
 from budgets.stores.in_sqlite import SqliteLedger
 from gateway.app import offline_audit, offline_request, open_gateway
 from gateway.clock import now_ms

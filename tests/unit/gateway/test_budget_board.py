@@ -7,24 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.openings import counting_names
-from budgets.scopes import (
-    AnyWindow,
-    Budget,
-    BudgetBook,
-    ScopeKind,
-    Scopes,
-    Unit,
-    Window,
-    account_id,
-)
+from budgets.scopes import AnyWindow, Budget, ScopeKind, Scopes, Unit, Window, account_id
 from budgets.stores.in_memory import InMemoryLedger
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import SqliteBooks, open_books
 from gateway import budget_board
 from gateway.budget_board import BudgetBoard, with_burndown, with_sources
-from gateway.budget_registry import BudgetRegistry, read_budget
+from gateway.budget_registry import BudgetFault, BudgetRegistry, read_budget
 from gateway.budget_report import Accounts, budget_rows
 from tests.contracts.ledger_backends import event, held, reservation
 from tests.unit.gateway.desks import SHAPER, run
@@ -41,8 +35,8 @@ def accounts(
 
 
 async def no_query(name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    assert (name, params["kind"]) == ("spend_by_scope", "key")
-    return [{"scope_id": "a", "requests": 6, "cost_nano": 24, "first_ms": NOW_MS - 7_200_000}]
+    assert (name, params["kind"], params["unit"]) == ("spend_by_scope", "key", "usd")
+    return [{"scope_id": "a", "requests": 6, "spent": 24, "first_ms": NOW_MS - 7_200_000}]
 
 
 def test_a_row_says_where_its_budget_comes_from_and_what_is_left() -> None:
@@ -83,7 +77,9 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         ledger = SqliteLedger(tmp_path / "ledger.sqlite3", SHAPER)
         registry = BudgetRegistry(tmp_path / "keys.sqlite3")
         book = BudgetBook([DAY])
-        board = BudgetBoard(book, registry, accounts, ledger, books, no_query, lambda: NOW_MS)
+        board = BudgetBoard(
+            book, registry, accounts, ledger, books, no_query, lambda: NOW_MS, ("tiny",)
+        )
         await board.start()
         section = read_budget({**TERMS, "timezone": "Asia/Tokyo"})
         assert await board.put(section, "k1") == DAY.name
@@ -92,6 +88,8 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         [name] = counting_names([section.to_budget()])
         while name not in await ledger.counting():
             await asyncio.sleep(0)
+        with pytest.raises(BudgetFault, match="scope: no model is called 'tinny'; defined: tiny"):
+            await board.put(read_budget({**TERMS, "scope": "model:tinny"}), "k1")
         assert await board.remove(DAY.name, "k2")
         assert book.budgets == (DAY,)
         assert not await board.remove(DAY.name, "k2")
@@ -121,6 +119,7 @@ def test_a_start_while_others_hold_money_counts_what_their_requests_come_to(
             lambda: nullcontext(ledger),
             no_query,
             lambda: NOW_MS + 1,
+            (),
         )
         wish = reservation("h1", 70, now_ms=NOW_MS)
         hold = await held(ledger, replace(wish, scopes=Scopes("o", "t", "a", "t/w", "")))

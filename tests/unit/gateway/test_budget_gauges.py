@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Window
+from budgets.scopes import Budget, ScopeKind, Scopes, Window
 from gateway.budget_gauges import MAX_BUDGETS, TOP_SCOPES, BudgetGauges
 from tests.unit.gateway.desks import run
 

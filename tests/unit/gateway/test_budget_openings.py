@@ -3,7 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import replace
 
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
+from budgets.budget_book import BudgetBook
+from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.budget_openings import catch_up, open_accounts
 from gateway.clock import now_ms

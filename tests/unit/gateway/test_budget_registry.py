@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, ScopeKind, Window
+from budgets.scopes import Budget, ScopeKind, Unit, Window
 from gateway.budget_registry import (
     BudgetFault,
     BudgetRegistry,
@@ -33,11 +33,17 @@ def test_a_budget_is_kept_and_comes_back_as_it_was_set(
     registry: BudgetRegistry, tmp_path: Path
 ) -> None:
     rolling = {"scope": "workflow:*", "window": "1d", "limit_usd": 2}
+    tokens = {"scope": "key:a", "window": "month", "limit_tokens": "2_000_000"}
+    requests = {"scope": "user:lab/*", "window": "hour", "limit_requests": 500}
     assert registry.put(read_budget(MONTH), "admin", 5) == "key:a/month"
     assert registry.put(read_budget(rolling), "admin", 6) == "workflow:*/24h"
+    assert registry.put(read_budget(tokens), "admin", 7) == "key:a/month/tokens"
+    assert registry.put(read_budget(requests), "admin", 8) == "user:lab/*/hour/requests"
     again = BudgetRegistry(tmp_path / "keys.sqlite3")
     assert again.budgets() == [
         Budget(ScopeKind.KEY, "a", Window.MONTH, 12_500_000_000, "Asia/Kathmandu"),
+        Budget(ScopeKind.KEY, "a", Window.MONTH, 2_000_000, unit=Unit.TOKENS),
+        Budget(ScopeKind.USER, "lab/*", Window.HOUR, 500, unit=Unit.REQUESTS),
         Budget(ScopeKind.WORKFLOW, "*", RollingWindow(86_400), 2_000_000_000),
     ]
     again.close()
@@ -107,7 +113,13 @@ def test_a_noted_change_can_be_neither_edited_nor_deleted(
             "timezon",
             'unknown key (did you mean "timezone"?)',
         ),
-        ({"scope": "org", "window": "day"}, "limit_usd", "is missing"),
+        ({"scope": "org", "window": "day"}, "", "give exactly one of limit_usd, limit_tokens"),
+        ({**MONTH, "limit_tokens": 5}, "", "give exactly one of"),
+        (
+            {"scope": "org", "window": "day", "limit_tokens": "5.5"},
+            "limit_tokens",
+            "expected a whole number such as 100000",
+        ),
         ([], "", "expected a table"),
         (
             {**MONTH, "at": [{"share": 1, "action": "refuse"}, {"share": 0.9, "action": "degrad"}]},

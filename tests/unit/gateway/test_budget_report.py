@@ -55,6 +55,31 @@ def test_a_scope_with_a_budget_of_its_own_is_shown_with_that_one() -> None:
     assert [row[0] for row in rows([each, other_unit], known)] == ["key:a", "key:b", "key:a"]
 
 
+def test_of_wide_budgets_the_most_specific_one_shows_a_scope() -> None:
+    wide = [Budget(ScopeKind.USER, name, Window.DAY, 9) for name in ("*", "lab/*", "lab/a*")]
+    own = Budget(ScopeKind.USER, "lab/ada", Window.DAY, 9)
+    known = {name: Account(1) for name in ("bar/x", "lab/bo", "lab/al", "lab/ada")}
+    found = budget_rows([*wide, own], lambda *_: known, NOW_S)
+    assert [(row["name"], row["scope"]) for row in found] == [
+        ("user:*/day", "user:bar/x"),
+        ("user:lab/*/day", "user:lab/bo"),
+        ("user:lab/a*/day", "user:lab/al"),
+        ("user:lab/ada/day", "user:lab/ada"),
+    ]
+
+
+def test_budgets_in_other_units_have_rows_of_their_own_accounts() -> None:
+    budgets = [Budget(ScopeKind.KEY, "*", Window.DAY, 9, unit=unit) for unit in Unit]
+
+    def accounts(_: ScopeKind, __: AnyWindow, ___: object, unit: Unit) -> Mapping[str, Account]:
+        return {"a": Account(list(Unit).index(unit))}
+
+    found = budget_rows(budgets, accounts, NOW_S)
+    assert [(row["unit"], row["posted_nano"]) for row in found] == [
+        (unit.value, place) for place, unit in enumerate(Unit)
+    ]
+
+
 def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
     at = (Threshold(500, Action.ALERT), Threshold(900, Action.REFUSE))
     budget = Budget(ScopeKind.ORG, "acme", Window.DAY, 100, "UTC", at)
@@ -63,6 +88,7 @@ def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
         "name": "org:acme/day",
         "scope": "org:acme",
         "window": "day",
+        "unit": "usd",
         "timezone": "UTC",
         "limit_nano": 100,
         "posted_nano": 120,

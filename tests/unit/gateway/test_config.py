@@ -210,7 +210,7 @@ def test_a_fault_is_placed_and_explained(
         ('[ledger]\nstore = "redis"', "ledger.redis_url_env", "WEIR_REDIS_URL is not set"),
         ("[ledger]\ntimeout_ms = 5", "ledger.timeout_ms", "greater than or equal to 10"),
         ("budgets = 3", "budgets", "expected tables such as [[budgets]]"),
-        ('[[budgets]]\nscope = "org"\nwindow = "day"', "budgets[0].limit_usd", "is missing"),
+        ('[[budgets]]\nscope = "org"\nwindow = "day"', "budgets[0]", "give exactly one of"),
         (
             '[[budgets]]\nscope = "org"\nwindow = "day"\nlimit_usd = "9000001"',
             "budgets[0].limit_usd",

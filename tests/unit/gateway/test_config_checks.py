@@ -1,6 +1,9 @@
 """References between sections, checked on the sections themselves."""
 
-from gateway.config_checks import standing_aliases
+import pytest
+
+from budgets.scopes import Budget, ScopeKind, Window
+from gateway.config_checks import nobodys_budget, standing_aliases
 from routing.config import ModelSection
 
 
@@ -30,3 +33,21 @@ def test_a_stand_in_alone_keeps_its_names() -> None:
 def test_two_connected_models_keep_a_shared_name_so_that_it_is_noticed() -> None:
     models = {"one": model("same"), "two": model("same")}
     assert list(standing_aliases(models)) == [("one", "same", 0), ("two", "same", 0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope_id", "counts"),
+    [
+        (ScopeKind.MODEL, "gpt-5", True),
+        (ScopeKind.MODEL, "gpt-*", True),
+        (ScopeKind.MODEL, "*", True),
+        (ScopeKind.MODEL, "gpt", False),
+        (ScopeKind.MODEL, "claude-*", False),
+        (ScopeKind.KEY, "gpt", True),
+    ],
+)
+def test_a_budget_for_a_model_needs_a_model(kind: ScopeKind, scope_id: str, counts: bool) -> None:
+    why = nobodys_budget(Budget(kind, scope_id, Window.DAY, 1), ["gpt-5", "llama"])
+    assert (why is None) is counts
+    if why is not None:
+        assert why == f"no model is called {scope_id!r}; defined: gpt-5, llama"

@@ -13,7 +13,7 @@ from budgets.actions import Action, Threshold
 from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, Charge, ScopeKind, Window
+from budgets.scopes import Budget, Charge, ScopeKind, Unit, Window
 from gateway import errors
 from gateway.errors import (
     ApiError,
@@ -102,6 +102,27 @@ def test_a_budget_that_refuses_at_a_share_of_its_limit_names_both() -> None:
         "workflow:lab/notes has a limit of $2.000000000 (day) and refuses beyond 95 % of it, "
         "$1.900000000, of which $1.500000000 is spent" in body["message"]
     )
+
+
+@pytest.mark.parametrize(
+    ("unit", "words", "hint"),
+    [
+        (Unit.TOKENS, "a limit of 10 tokens (day), of which 1 token is spent and 4 tokens", True),
+        (Unit.REQUESTS, "a limit of 10 requests (day), of which 1 request is spent", False),
+    ],
+)
+def test_a_budget_in_another_unit_is_told_in_it(unit: Unit, words: str, hint: bool) -> None:
+    refusal = replace(REFUSAL, unit=unit, limit_nano=10, spent_nano=1, held_nano=4, needed_nano=6)
+    error = budget_exceeded(refusal)
+    body = orjson.loads(error.body())["error"]
+    assert words in body["message"]
+    assert ("A smaller max_tokens" in body["message"]) is hint
+    names = ("limit", "spent", "held", "remaining", "needed")
+    assert [body[f"{name}_{unit.value}"] for name in names] == [10, 1, 4, 5, 6]
+    assert (body["unit"], body.get("limit_usd")) == (unit.value, None)
+    headers = dict(error.headers())
+    assert headers[b"x-weir-budget"] == f"workflow:lab/notes/day/{unit.value}".encode()
+    assert headers[b"x-weir-budget-unit"] == unit.value.encode()
 
 
 def test_a_rolling_budget_says_when_enough_is_free_again() -> None:

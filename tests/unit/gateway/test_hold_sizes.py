@@ -11,7 +11,8 @@ from budgets.prices import PriceCard, make_price
 from budgets.scopes import Charge, ScopeKind, Window
 from gateway.desk import Desk
 from gateway.input_size import exact_size
-from gateway.quotes import MIN_STEP_TOKENS, TIGHT_SHARE, Bid, Quoter, Room
+from gateway.quotes import MIN_STEP_TOKENS, TIGHT_SHARE, Bid, Quoter
+from gateway.room import room_of
 from gateway.wire import read_chat_request
 from routing.catalog import Capability, ModelCard
 from tests.unit.gateway.desks import (
@@ -50,7 +51,7 @@ def bid(
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}], **fields}
     request = read_chat_request(orjson.dumps(body))
     charge = Charge("org:o", "org:o", Window.TOTAL, left_nano + held_nano, None)
-    room = Room(left_nano, {"org:o": Account(held_nano=held_nano)}, (charge,))
+    room = room_of({"org:o": Account(held_nano=held_nano)}, (charge,), {})
     quoter = Quoter(
         PRICES,
         request,

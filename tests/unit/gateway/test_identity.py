@@ -1,17 +1,29 @@
 """Who a request is charged to: the key decides the team, the client refines inside it."""
 
+import re
 from typing import Any
 
 import pytest
 
+from budgets.budget_book import BudgetBook
+from budgets.scopes import Budget, ScopeKind, Window
 from gateway.errors import ApiError
 from gateway.identity import Identity, identify
+from gateway.known_ids import KnownIds
 from tests.unit.gateway.desks import PRINCIPAL
+
+
+def ids(*budgets: Budget, new_per_hour: int = 100) -> KnownIds:
+    return KnownIds(BudgetBook(budgets), new_per_hour)
+
+
+def of_body(body: dict[str, Any]) -> Identity:
+    return identify(PRINCIPAL, {}, body, "req_07", ids())
 
 
 def who(headers: dict[bytes, bytes] | None = None, **metadata: Any) -> Identity:
     body = {"metadata": metadata} if metadata else {}
-    return identify(PRINCIPAL, headers or {}, body, "req_07")
+    return identify(PRINCIPAL, headers or {}, body, "req_07", ids())
 
 
 def test_a_request_that_names_nothing_is_a_run_of_its_own_in_the_keys_workflow() -> None:
@@ -39,11 +51,11 @@ def test_plain_metadata_is_taken_where_it_can_be_a_name_and_let_be_where_not() -
 
 @pytest.mark.parametrize("metadata", [None, [], "text", 7])
 def test_metadata_of_another_shape_says_nothing(metadata: Any) -> None:
-    assert identify(PRINCIPAL, {}, {"metadata": metadata}, "req_07").workflow == "notes"
+    assert of_body({"metadata": metadata}).workflow == "notes"
 
 
 @pytest.mark.parametrize("name", [b"", b"/x", b" x", b"a" * 129, b"a\tb", b"a\x00", "é".encode()])
-@pytest.mark.parametrize("header", [b"x-weir-workflow", b"x-weir-run"])
+@pytest.mark.parametrize("header", [b"x-weir-workflow", b"x-weir-run", b"x-weir-user"])
 def test_a_header_that_cannot_be_a_name_is_refused(header: bytes, name: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         who({header: name})
@@ -59,3 +71,145 @@ def test_metadata_that_is_meant_for_weir_must_be_a_name(value: Any, code: str) -
 
 def test_nobody_reaches_another_teams_workflow() -> None:
     assert who({b"x-weir-workflow": b"other/notes"}).scopes.workflow == "lab/other/notes"
+
+
+# -- users ------------------------------------------------------------------------------------
+
+
+def test_a_request_that_names_no_user_belongs_to_the_unnamed_one() -> None:
+    identity = who()
+    assert (identity.user, identity.scopes.user) == ("unnamed", "lab/unnamed")
+
+
+def test_the_user_is_the_header_or_what_openais_fields_say() -> None:
+    fields = {"safety_identifier": "a", "user": "b", "metadata": {"user_id": "c"}}
+    header = {b"x-weir-user": b"ana@example.org"}
+    named = identify(PRINCIPAL, header, fields, "req_07", ids())
+    assert named.scopes.user == "lab/ana@example.org"
+    assert of_body(fields).user == "a"
+    assert of_body({**fields, "safety_identifier": None}).user == "b"
+    assert of_body({"metadata": {"user_id": "c"}}).user == "c"
+    assert of_body({"user": 7, "safety_identifier": ["x"], "metadata": {"user_id": ""}}).user == (
+        "unnamed"
+    )
+
+
+@pytest.mark.parametrize("odd", ["auth0|x", "ü", "x" * 129, "a*", "~overflow", "\n", "\ud800"])
+def test_a_user_of_the_body_that_is_no_name_is_known_by_its_digest(odd: str) -> None:
+    user = of_body({"user": odd}).user
+    assert re.fullmatch("sha256:[0-9a-f]{32}", user)
+    assert user == of_body({"safety_identifier": odd}).user
+    assert user != of_body({"user": odd + "."}).user
+
+
+# -- tags -------------------------------------------------------------------------------------
+
+
+def test_tags_come_from_the_header_and_the_metadata_and_the_header_wins() -> None:
+    header = {b"x-weir-tags": b"feature=search, customer=acme co"}
+    identity = who(header, weir_tags={"feature": "chat", "env": "prod"})
+    assert identity.tags == {"customer": "acme co", "env": "prod", "feature": "search"}
+    assert identity.scopes.tags == (
+        "lab/customer=acme co",
+        "lab/env=prod",
+        "lab/feature=search",
+    )
+    assert who(None, weir_tags="a=1,b=2").tags == {"a": "1", "b": "2"}
+    assert who().tags == {}
+
+
+def test_a_tag_that_budgets_ask_for_is_unset_where_nobody_sets_it() -> None:
+    wide = Budget(ScopeKind.TAG, "lab/feature=*", Window.DAY, 1)
+    other = Budget(ScopeKind.TAG, "bar/env=*", Window.DAY, 1)
+
+    def tags(header: dict[bytes, bytes]) -> tuple[str, ...]:
+        return identify(PRINCIPAL, header, {}, "req_07", ids(wide, other)).scopes.tags
+
+    assert tags({}) == ("lab/feature=unset",)
+    assert tags({b"x-weir-tags": b"a=1"}) == ("lab/a=1", "lab/feature=unset")
+    assert tags({b"x-weir-tags": b"feature=search"}) == ("lab/feature=search",)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"feature",
+        b"=x",
+        b"a=",
+        b"a=1,,b=2",
+        b"a=1,a=2",
+        b"a=1=2",
+        b"a b=1",
+        b"a=\xe9",
+        b"~a=1",
+    ],
+)
+def test_a_header_that_is_no_list_of_tags_is_refused(header: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        who({b"x-weir-tags": header})
+    assert (caught.value.status, caught.value.param) == (400, "x-weir-tags")
+
+
+def test_a_header_has_ten_tags_at_most() -> None:
+    eleven = ",".join(f"t{n}=1" for n in range(11)).encode()
+    with pytest.raises(ApiError) as caught:
+        who({b"x-weir-tags": eleven})
+    assert "at most 10 tags" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        (7, "invalid_type"),
+        (["a=1"], "invalid_type"),
+        ("a", "invalid_value"),
+        ({"a": 1}, "invalid_value"),
+        ({"a b": "1"}, "invalid_value"),
+        ({f"t{n}": "1" for n in range(11)}, "invalid_value"),
+    ],
+)
+def test_metadata_that_is_no_tags_is_refused(value: Any, code: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        who(None, weir_tags=value)
+    assert (caught.value.code, caught.value.param) == (code, "metadata.weir_tags")
+
+
+def test_header_and_metadata_have_ten_tags_together() -> None:
+    ten = ",".join(f"t{n}=1" for n in range(10)).encode()
+    assert len(who({b"x-weir-tags": ten}, weir_tags={"t0": "2"}).tags) == 10
+    with pytest.raises(ApiError) as caught:
+        who({b"x-weir-tags": ten}, weir_tags={"u": "2"})
+    assert "at most 10 tags, this one 11" in caught.value.message
+
+
+# -- too many ids -----------------------------------------------------------------------------
+
+
+def test_ids_that_are_too_many_share_one_and_the_request_says_so() -> None:
+    known = ids(Budget(ScopeKind.TAG, "lab/feature=*", Window.DAY, 1), new_per_hour=1)
+
+    def ask(name: bytes) -> Identity:
+        headers = {
+            b"x-weir-workflow": name,
+            b"x-weir-run": name,
+            b"x-weir-user": name,
+            b"x-weir-tags": b"feature=%b,a=%b,b=%b" % (name, name, name),
+        }
+        return identify(PRINCIPAL, headers, {}, "req_07", known)
+
+    first = ask(b"one")
+    assert first.overflow == ("tag",)
+    assert (first.workflow, first.run, first.user) == ("one", "one", "one")
+    second = ask(b"two")
+    assert second.overflow == ("workflow", "run", "user", "tag")
+    assert (second.workflow, second.run, second.user) == ("~overflow",) * 3
+    assert second.scopes.tags == ("lab/feature=~overflow", "lab/~overflow=~overflow")
+    assert second.tags == {"feature": "~overflow", "~overflow": "~overflow"}
+    assert ask(b"one").run == "one"
+
+
+def test_the_keys_own_workflow_and_a_run_of_its_own_are_never_too_many() -> None:
+    known = ids(new_per_hour=1)
+    for _ in range(3):
+        assert identify(PRINCIPAL, {}, {}, "req_07", known).overflow == ()

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from budgets.budget_book import BudgetBook
 from budgets.kills import Kill, killed_account
 from budgets.ledger import Bill, HoldState, Settlement
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Scopes, Unit, Window
+from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window
 from gateway.identity import OWN_RUN
 from gateway.ledger_rebuild import restored_entries
 from gateway.run_kills import kill_event
@@ -76,18 +77,55 @@ def test_the_marker_of_a_killed_run_is_put_back_and_moves_no_money(tmp_path: Pat
 
 
 def test_an_entry_knows_who_spent_when_and_how_many_tokens(tmp_path: Path) -> None:
-    request = make_event(1, team="lab", workflow="sum", run_id="r7", key_id="k")
+    request = make_event(
+        1,
+        team="lab",
+        workflow="sum",
+        run_id="r7",
+        key_id="k",
+        user_id="ana",
+        parent_runs_json='["r6","r5"]',
+        tags_json='{"env":"test","use":"a b"}',
+    )
     alone = make_event(2, team="lab", workflow="sum", key_id="k", run_source=OWN_RUN)
     warehouse = stored(tmp_path, request, alone)
     shared, own = restored_entries(warehouse, BOOK)
     warehouse.close()
     assert shared.admitted_ms == request.admitted_ms
     assert shared.scopes == Scopes(
-        request.org, "lab", "k", "lab/sum", "lab/r7", model=request.model
+        request.org,
+        "lab",
+        "k",
+        "lab/sum",
+        "lab/r7",
+        parents=("lab/r6", "lab/r5"),
+        user="lab/ana",
+        tags=("lab/env=test", "lab/use=a b"),
+        model=request.model,
     )
     assert own.scopes is not None and own.scopes.run == ""
     # 101 fresh, 1 cached, 50 of the answer and 1 of its reasoning.
     assert shared.bill == Bill(153)
+
+
+def test_budgets_of_users_tags_models_and_runs_above_get_back_what_they_counted(
+    tmp_path: Path,
+) -> None:
+    kinds = (ScopeKind.RUN, ScopeKind.USER, ScopeKind.TAG, ScopeKind.MODEL)
+    event = make_event(
+        1, team="lab", run_id="r2", parent_runs_json='["r1"]', user_id="ana", model="m"
+    )
+    warehouse = stored(tmp_path, event)
+    book = BudgetBook(Budget(kind, "*", Window.TOTAL, 10**9) for kind in kinds)
+    [entry] = restored_entries(warehouse, book)
+    warehouse.close()
+    assert entry.accounts[1:] == (
+        "run:lab/r2|total|0",
+        "run:lab/r1|total|0",
+        "user:lab/ana|total|0",
+        "tag:lab/env=test|total|0",
+        "model:m|total|0",
+    )
 
 
 def test_each_account_takes_what_it_counts_and_a_correction_no_request(tmp_path: Path) -> None:

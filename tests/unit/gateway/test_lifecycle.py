@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from budgets.ledger import Hold, LedgerError, Settlement
+from budgets.ledger import PLAIN, Bill, Hold, LedgerError, Settlement
 from budgets.money import nano_from_usd
 from budgets.port import OutboxEvent
 from budgets.scopes import ScopeKind
@@ -200,9 +200,11 @@ class Stubborn(InMemoryLedger):
         self._may_fail("dispatch")
         return await super().dispatch(hold, draft)
 
-    async def settle(self, hold: Hold, cost_nano: int, event: OutboxEvent) -> Settlement:
+    async def settle(
+        self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill = PLAIN
+    ) -> Settlement:
         self._may_fail("settle")
-        return await super().settle(hold, cost_nano, event)
+        return await super().settle(hold, cost_nano, event, bill)
 
 
 def test_a_ledger_that_cannot_dispatch_sends_nothing_and_charges_nothing() -> None:

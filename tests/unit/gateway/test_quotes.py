@@ -1,5 +1,6 @@
 """A quote is never below what the request can cost, and bounds the answer to what there is."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,12 +10,13 @@ from hypothesis import strategies as st
 
 from budgets.ledger import Account
 from budgets.prices import PriceCard, cost, make_price
-from budgets.scopes import Charge, Window
+from budgets.scopes import Charge, Unit, Window
 from budgets.usage import TokenUsage
 from gateway.input_size import MEDIA_TOKENS, exact_size, whole_size
-from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter, Room
+from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter
+from gateway.room import Room, room_of
 from gateway.wire import read_chat_request
-from routing.catalog import ModelCard
+from routing.catalog import ModelCard, RejectionCode
 
 CARD = ModelCard("m", "p", "up", "m", 10_000, 1_000, prompt_overhead_tokens=20)
 PICO = {"fresh": 1_000_000, "output": 2_000_000, "cached": 100_000, "reasoning": 3_000_000}
@@ -32,9 +34,9 @@ OUTPUT_NANO = 3_000  # the dearest class of the output
 def room(left_nano: int | None, held_nano: int = 0) -> Room:
     """What a single budget has left, and holds besides."""
     if left_nano is None:
-        return Room(None, {}, ())
+        return room_of({}, (), {})
     charge = Charge("org:o|total|0", "org:o", Window.TOTAL, left_nano + held_nano, None)
-    return Room(left_nano, {charge.account: Account(held_nano=held_nano)}, (charge,))
+    return room_of({charge.account: Account(held_nano=held_nano)}, (charge,), {})
 
 
 def quoter(headroom_nano: int | None = None, **fields: Any) -> Quoter:
@@ -159,18 +161,6 @@ def test_while_it_may_wait_a_long_answer_is_not_cut_to_less_than_a_quarter() -> 
         assert bid.output_tokens == answer_tokens
 
 
-def test_what_is_left_without_holds_is_what_was_not_spent() -> None:
-    charges = tuple(
-        Charge(f"{name}|total|0", name, Window.TOTAL, limit_nano, None)
-        for name, limit_nano in (("org:o", 100), ("key:k", 50), ("run:r", None))
-    )
-    accounts = {"org:o|total|0": Account(80, 15), "key:k|total|0": Account(0, 45)}
-    found = Room(5, accounts, charges)
-    assert found.unheld_nano() == 20
-    assert [found.may_come_to(amount) for amount in (20, 21)] == [True, False]
-    assert Room(None, {}, ()).may_come_to(1 << 60)
-
-
 def test_a_measured_input_tightens_the_quote() -> None:
     glance = quoter(max_tokens=50, user="line\nbreaks\n")
     measured = quoter(max_tokens=50, user="line\nbreaks\n")
@@ -206,3 +196,108 @@ def test_no_usage_within_the_bounds_costs_more_than_the_ceiling(
     )
     assert cost(bid.price, usage).total_nano <= bid.ceiling_nano
     assert asked(CARD).ceiling_nano == bid.ceiling_nano
+
+
+def quoter_in(room: Room, **fields: Any) -> Quoter:
+    return replace(quoter(**fields), room=room, _bids={})
+
+
+def with_tokens(nano: int | None, tokens: int) -> Room:
+    """What a budget in money and one in tokens have left."""
+    limits = ((Unit.USD, nano), (Unit.TOKENS, tokens))
+    charges = [
+        Charge(f"a/{unit}", "org:o", Window.DAY, limit, 9, unit=unit) for unit, limit in limits
+    ]
+    return room_of({}, charges, {})
+
+
+@pytest.mark.parametrize("choices", [1, 3])
+def test_where_tokens_are_tight_the_answer_shrinks_to_what_they_bear(choices: int) -> None:
+    full = bid_of(n=choices)
+    assert full.tokens == quoter(n=choices).input_tokens(CARD) + full.total_output_tokens
+    left = full.tokens - 100 * choices - 1
+    bid = quoter_in(with_tokens(10**12, left), n=choices).bid(CARD)
+    assert bid is not None
+    assert bid.output_tokens == bid.inject_tokens == 299
+    assert left - choices < bid.tokens <= left
+
+
+def test_a_budget_in_tokens_that_cannot_bear_a_request_is_a_reason_against_a_model() -> None:
+    asked = quoter_in(with_tokens(None, 100), max_tokens=300)
+    over = asked(CARD).over
+    assert over is not None
+    assert (over.code, over.model) == (RejectionCode.OVER_HEADROOM, "m")
+    assert over.why.endswith("tokens and 100 are left")
+    assert asked.is_tight
+
+
+def of_model(limit: int, unit: Unit) -> Charge:
+    return Charge(f"m/{unit}", "model:m", Window.DAY, limit, 9, unit=unit)
+
+
+@pytest.mark.parametrize(
+    ("unit", "limit", "why"),
+    [
+        (Unit.USD, 10_000, "nano-USD and 10000 are left"),
+        (Unit.TOKENS, 90, "tokens and 90 are left"),
+        (Unit.REQUESTS, 0, "no request is left"),
+    ],
+)
+def test_a_models_own_budget_is_a_reason_against_it_alone(unit: Unit, limit: int, why: str) -> None:
+    of_models = {"m": (of_model(limit, unit),)}
+    room = room_of({}, [], of_models)
+    over = quoter_in(room, max_tokens=300)(CARD).over
+    assert over is not None
+    assert over.code is RejectionCode.MODEL_BUDGET
+    assert why in over.why
+    other = replace(CARD, name="other")
+    assert quoter_in(room, max_tokens=300)(other).over is None
+
+
+def test_a_models_own_budget_bounds_its_answer() -> None:
+    full = bid_of()
+    account = {"m/usd": Account(40, 2)}
+    room = room_of(account, [], {"m": (of_model(full.ceiling_nano + 42 - 1, Unit.USD),)})
+    assert room.left_nano is None
+    asked = quoter_in(room)
+    bid = asked.bid(CARD)
+    assert bid is not None
+    assert bid.output_tokens == bid.inject_tokens == 399
+    assert asked(CARD).over is None
+    other = asked.bid(replace(CARD, name="other"))
+    assert other is not None
+    assert other.output_tokens == 400
+
+
+def test_budgets_of_a_model_are_charged_what_that_model_can_take() -> None:
+    bid = bid_of(max_tokens=50)
+    charges = [of_model(10**9, unit) for unit in (Unit.USD, Unit.TOKENS, Unit.REQUESTS)]
+    amounts = [charge.amount for charge in bid.charges(charges)]
+    assert amounts == [bid.ceiling_nano, bid.tokens, None]
+
+
+def test_measuring_is_worth_it_where_a_request_is_a_large_part_of_what_is_left() -> None:
+    full = bid_of(max_tokens=50)
+    for left, tight in ((full.ceiling_nano * 21, False), (full.ceiling_nano * 19, True)):
+        own = room_of({}, (), {"m": (of_model(left, Unit.USD),)})
+        for asked in (quoter(left, max_tokens=50), quoter_in(own, max_tokens=50)):
+            asked.bid(CARD)
+            assert asked.is_tight is tight
+    for tokens, tight in ((full.tokens * 21, False), (full.tokens * 19, True)):
+        asked = quoter_in(with_tokens(None, tokens), max_tokens=50)
+        asked.bid(CARD)
+        assert asked.is_tight is tight
+    without_limit = quoter(max_tokens=50)
+    without_limit.bid(CARD)
+    assert not without_limit.is_tight
+
+
+def test_a_stream_in_a_tight_budget_of_tokens_begins_with_a_step_of_them() -> None:
+    full = bid_of(stream=True)
+    asked = quoter_in(with_tokens(None, full.tokens + 10), stream=True)
+    asked.step_tokens = 64
+    bid = asked.bid(CARD)
+    assert bid is not None
+    assert (bid.held_tokens, bid.total_output_tokens) == (64, full.total_output_tokens)
+    assert bid.tokens == bid.input_tokens + 64
+    assert bid.price_of(100)[1] == bid.input_tokens + 100

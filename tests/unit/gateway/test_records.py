@@ -2,10 +2,12 @@
 
 import orjson
 
+from budgets.budget_book import BudgetBook
 from budgets.prices import cost, make_price
 from budgets.usage import TokenUsage
 from gateway.clock import new_request_id, now_ms, since_ms
 from gateway.identity import identify
+from gateway.known_ids import KnownIds
 from gateway.records import CHAT_ROUTE, add_money, begin_event, end_event, stamp
 from gateway.wire import read_chat_request
 from routing.classify import classify
@@ -14,6 +16,7 @@ from routing.features import extract_with_text
 from telemetry.event import Ending, EventKind, TelemetryEvent, UsageSource, event_from_json
 from tests.unit.gateway.desks import PRINCIPAL, chat
 
+HEADERS = {b"x-weir-run": b"r1", b"x-weir-user": b"ana", b"x-weir-tags": b"b=2,a=1"}
 PRICE = make_price("m", {"fresh": 1_000, "output": 3_000, "cached": 500}, version="v7")
 
 
@@ -23,7 +26,7 @@ def begun(model: str = "auto", stream: bool = True) -> TelemetryEvent:
     return begin_event(
         request_id="req_1",
         admitted_ms=1_000,
-        identity=identify(PRINCIPAL, {b"x-weir-run": b"r1"}, request.body, "req_1"),
+        identity=identify(PRINCIPAL, HEADERS, request.body, "req_1", KnownIds(BudgetBook([]), 9)),
         chat=request,
         classification=classify(features, text),
         route=NoRoute(NoRouteCode.UNKNOWN_MODEL, "no model is called that"),
@@ -37,6 +40,8 @@ def test_an_event_begins_with_who_what_for_and_why() -> None:
     assert (event.event_id, event.request_id, event.route) == ("req_1", "req_1", CHAT_ROUTE)
     assert (event.org, event.team, event.key_id) == ("acme", "lab", "key1")
     assert (event.workflow, event.run_id, event.run_source) == ("notes", "r1", "header")
+    assert (event.user_id, event.tags_json) == ("ana", '{"a":"1","b":"2"}')
+    assert event.parent_runs_json == "[]"
     assert (event.kind, event.ending) == (EventKind.REQUEST, Ending.UNKNOWN)
     assert (event.reason, event.model, event.streamed) == ("no model is called that", "", True)
     assert orjson.loads(event.classification_json)["reasons"]

@@ -8,10 +8,10 @@ from random import Random
 
 import pytest
 
-from budgets.ledger import Refusal
+from budgets.budget_book import BudgetBook
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, BudgetBook, Charge, ScopeKind, Scopes, Window
-from gateway.waiting import BUDGETS_A_LOOK, LOOK_S, Line, Place, Turn, budget_key, charge_of
+from budgets.scopes import Budget, Charge, ScopeKind, Scopes, Window
+from gateway.waiting import BUDGETS_A_LOOK, LOOK_S, Line, Place, Turn, budget_key
 from tests.unit.gateway.desks import run
 
 LONG_S = 60.0
@@ -183,8 +183,7 @@ def test_every_beginning_and_bucket_of_a_budgets_window_is_one_line(
     accounts = []
     for now_s in (1_790_000_000, 1_793_000_000):
         charges = book.charges(scopes, now_s)
-        refusal = Refusal("key:k", window, 10, 0, 10, 1, None)
-        accounts.append(charge_of(refusal, charges).account)
+        accounts.append(charges[-1].account)
     assert (len(set(accounts)), len({budget_key(name) for name in accounts})) == (2, 1)
 
     async def story(freed: str) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, LedgerError, Refusal, Reservation
 from budgets.money import format_usd
-from budgets.scopes import Budget, BudgetBook, ScopeKind, Window
+from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.desk import Desk
 from gateway.input_size import exact_size

@@ -12,7 +12,7 @@ from routing.candidates import (
     Survey,
     needed_capabilities,
 )
-from routing.catalog import Capability, ModelCard, RejectionCode
+from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.features import Features
 from routing.health import Health
 
@@ -118,3 +118,14 @@ def test_a_model_of_two_tiers_is_judged_once(make_card: MakeCard) -> None:
     survey.keep("small", [ant])
     survey.keep("large", [ant])
     assert len(survey.too_dear) == 1
+
+
+def test_a_model_that_another_budget_cannot_bear_is_too_dear_with_that_reason(
+    make_card: MakeCard,
+) -> None:
+    ant = make_card("ant")
+    no = Rejection("ant", RejectionCode.MODEL_BUDGET, "its own budget: no request is left")
+    survey = Survey(Features(), Health(), lambda _: Quote(500, 100, no), 1_000, 0)
+    assert survey.keep("small", [ant]) == []
+    assert survey.rejected["ant"] is no
+    assert survey.too_dear == [("small", Candidate(ant, 500, 100))]

@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, Reservation
 from budgets.port import EventShaper
-from budgets.scopes import BudgetBook, Scopes
+from budgets.scopes import Scopes
 from budgets.stores.in_sqlite import SqliteLedger
 from telemetry.event import EventKind, TelemetryEvent, assumed_event, correction_event
 

@@ -120,6 +120,17 @@ def test_quarantine_keeps_a_row_once(warehouse: Warehouse) -> None:
     assert stored_ids(warehouse) == ["event-000001"]
 
 
+def test_an_event_that_an_earlier_version_left_in_the_outbox_is_stored(
+    warehouse: Warehouse,
+) -> None:
+    fields = orjson.loads(make_event(1).to_json())
+    old = orjson.dumps({name: fields[name] for name in fields if name != "user_id"})
+    warehouse.insert_batch(SOURCE, [(1, old), (2, make_event(2).to_json())])
+    rows = warehouse.query("SELECT event_id, user_id FROM event ORDER BY event_id")
+    assert [row["user_id"] for row in rows] == ["unnamed", "unnamed"]
+    assert quarantined(warehouse) == []
+
+
 def test_sources_do_not_disturb_each_other(warehouse: Warehouse) -> None:
     warehouse.insert_batch("one", rows_of(make_event(1), make_event(2)))
     warehouse.insert_batch("two", rows_of(make_event(3)))

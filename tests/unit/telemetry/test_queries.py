@@ -12,6 +12,7 @@ from telemetry.event import (
     Ending,
     EventKind,
     TelemetryEvent,
+    UsageSource,
     assumed_event,
     correction_event,
 )
@@ -91,7 +92,7 @@ def test_the_book_holds_the_questions_the_dashboards_ask() -> None:
 def test_every_question_has_an_answer_before_the_first_event(
     warehouse: Warehouse, name: str
 ) -> None:
-    asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key"}
+    asked = {**PERIOD, "limit": 10, "request_id": "none", "kind": "key", "unit": "usd"}
     asked |= {"idle_since_ms": 0, "open_runs": [], "workflow": None, "max_runs": 10}
     query = BOOK.queries[name]
     rows = BOOK.run(warehouse, name, **{key: asked[key] for key in query.parameters})
@@ -135,6 +136,9 @@ def test_spend_is_summed_exactly(
         ("key", lambda e: e.key_id),
         ("workflow", lambda e: f"{e.team}/{e.workflow}"),
         ("run", lambda e: f"{e.team}/{e.run_id}"),
+        ("model", lambda e: e.model),
+        ("tag", lambda e: f"{e.team}/env=test"),
+        ("user", lambda e: f"{e.team}/{e.user_id}"),
     ],
 )
 def test_spend_by_scope_names_scopes_as_budgets_do(
@@ -143,13 +147,40 @@ def test_spend_by_scope_names_scopes_as_budgets_do(
     kind: str,
     key: Callable[[TelemetryEvent], str],
 ) -> None:
-    rows = BOOK.run(warehouse, "spend_by_scope", kind=kind, **PERIOD)
-    found = {row["scope_id"]: (row["requests"], row["cost_nano"]) for row in rows}
+    rows = BOOK.run(warehouse, "spend_by_scope", kind=kind, unit="usd", **PERIOD)
+    found = {row["scope_id"]: (row["requests"], row["spent"]) for row in rows}
     assert found == sums(answered(events), key)
     firsts = {row["scope_id"]: row["first_ms"] for row in rows}
     for name, first_ms in firsts.items():
         own = [event.admitted_ms for event in answered(events) if key(event) == name]
         assert first_ms == min(own)
+
+
+def test_a_run_spends_what_the_runs_it_opened_spend(warehouse: Warehouse) -> None:
+    child = make_event(1, run_id="child", parent_runs_json='["mid","top"]', team="lab")
+    top = make_event(2, run_id="top", team="lab")
+    warehouse.insert_batch("ledger", rows_of(child, top))
+    rows = BOOK.run(warehouse, "spend_by_scope", kind="run", unit="usd", **PERIOD)
+    assert {row["scope_id"]: (row["requests"], row["spent"]) for row in rows} == {
+        "lab/child": (1, child.cost_nano),
+        "lab/mid": (1, child.cost_nano),
+        "lab/top": (2, child.cost_nano + top.cost_nano),
+    }
+
+
+def test_spend_by_scope_counts_tokens_and_requests(warehouse: Warehouse) -> None:
+    free = make_event(1, cost_nano=0, team="lab", fresh_tokens=7, cached_tokens=0)
+    unbilled = make_event(2, cost_nano=0, team="lab", usage_source=UsageSource.NONE)
+    warehouse.insert_batch("ledger", rows_of(free, unbilled))
+
+    def spent(unit: str) -> list[tuple[int, int]]:
+        rows = BOOK.run(warehouse, "spend_by_scope", kind="team", unit=unit, **PERIOD)
+        return [(row["requests"], row["spent"]) for row in rows]
+
+    assert spent("usd") == []
+    assert spent("requests") == [(1, 1)]
+    [(requests, tokens)] = spent("tokens")
+    assert (requests, tokens) == (2, (7 + 50 + 1) + (102 + 2 + 50 + 2))
 
 
 def test_totals_add_up_to_the_events(warehouse: Warehouse, events: list[TelemetryEvent]) -> None:

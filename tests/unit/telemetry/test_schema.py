@@ -38,19 +38,28 @@ def test_a_later_migration_is_applied_to_an_older_database(tmp_path: Path) -> No
     connection.close()
 
 
-def test_events_of_a_database_without_waits_never_waited(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("migration", "expected"),
+    [
+        ("waited", {"waited_ms": 0.0}),
+        ("identity", {"user_id": "unnamed", "parent_runs_json": "[]"}),
+    ],
+)
+def test_events_of_an_earlier_database_get_what_they_lack(
+    tmp_path: Path, migration: str, expected: dict[str, object]
+) -> None:
     known = load_migrations()
+    first = next(step.version for step in known if step.name == migration)
     with duckdb.connect(tmp_path / "weir.duckdb") as connection:
-        before = [step for step in known if step.version < 3]
-        migrate(connection, before)
-        names = [name for name in COLUMNS if name != "waited_ms"]
+        migrate(connection, known[: first - 1])
+        columns = connection.execute("SELECT column_name FROM (DESCRIBE event)").fetchall()
         event = make_event(1)
         connection.execute(
-            f"INSERT INTO event VALUES ({', '.join('?' * len(names))})",
-            [getattr(event, name) for name in names],
+            f"INSERT INTO event VALUES ({', '.join('?' * len(columns))})",
+            [getattr(event, name) for (name,) in columns],
         )
     with Warehouse.open(tmp_path / "weir.duckdb") as warehouse:
-        assert warehouse.query("SELECT waited_ms FROM request") == [{"waited_ms": 0.0}]
+        assert warehouse.query(f"SELECT {', '.join(expected)} FROM request") == [expected]
 
 
 def test_a_newer_database_is_refused_with_what_to_do(tmp_path: Path) -> None:
