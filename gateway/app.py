@@ -82,7 +82,6 @@ class Gateway:
     health: HealthBoard
     condition: Condition
     line: Line
-    ids: KnownIds
 
     def drain(self) -> None:
         """Let nobody wait for money any more; what is under way ends as it would."""
@@ -119,11 +118,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     data = DataDir(settings.data_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(data.owned())
-        secret = load_secret(data.path, settings.env)
-        registry = KeyRegistry(
-            data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
-        )
-        stack.callback(registry.close)
+        registry = _key_registry(settings, data, stack)
         choice, tally = LedgerChoice(settings, data), Tally()
         ledger = await choice.open(stack, tally)
         watch = LedgerWatch(ledger, tally, choice.owed_endings)
@@ -154,7 +149,6 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.callback(sweeper.cancel)
         line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
         health = HealthBoard()
-        ids = KnownIds(settings.budgets, settings.server.max_new_ids_per_hour)
         condition = Condition(
             org=settings.server.org,
             store=settings.ledger.store,
@@ -167,7 +161,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             catalog=settings.catalog,
             alerts=alerts,
             line=line,
-            ids=ids,
+            ids=KnownIds(settings.budgets, settings.server.max_new_ids_per_hour),
             gauges=BudgetGauges(settings.budgets, choice.largest, clock_of(ledger)),
         )
         yield Gateway(
@@ -185,8 +179,14 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             health,
             condition,
             line,
-            ids,
         )
+
+
+def _key_registry(settings: Settings, data: DataDir, stack: AsyncExitStack) -> KeyRegistry:
+    secret, server = load_secret(data.path, settings.env), settings.server
+    registry = KeyRegistry(data.keys, secret, org=server.org, demo=server.demo_key)
+    stack.callback(registry.close)
+    return registry
 
 
 async def _started_providers(
@@ -303,7 +303,7 @@ def _desk(gateway: Gateway) -> Desk:
         line=gateway.line,
         tally=gateway.tally,
         watch=gateway.watch,
-        ids=gateway.ids,
+        ids=gateway.condition.ids,
         now_ms=clock_of(gateway.ledger),
     )
 
