@@ -10,7 +10,7 @@ from budgets.burndown import MIN_REQUESTS, MIN_SPAN_S, Outlook
 from budgets.money import format_usd
 from budgets.price_card import CardModel
 from budgets.usage import TOKEN_CLASSES
-from gateway.key_registry import KeyRecord
+from gateway.registries.port import KeyRecord
 
 Row = Mapping[str, Any]
 _SOURCES = {"config": "file", "api": "API"}

@@ -63,7 +63,9 @@ def test_every_question_of_the_admin_api_is_answered_by_the_gateway(tmp_path: Pa
 def test_services_know_admins_from_others_and_how_fresh_the_figures_are(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
-            plane = weir.application._control_plane
+            door = weir.application._control_plane
+            assert isinstance(door, ControlDoor)
+            plane = door._control_plane
             assert isinstance(plane, ControlPlane)
             services: ControlServices = plane._services
             assert services.is_admin(SECRET.admin_key)
