@@ -7,6 +7,7 @@ import pytest
 from gateway.control_app import build_control_app
 from gateway.control_plane import PREFIXES, ControlPlane
 from gateway.control_services import ControlServices
+from gateway.forwarding import ControlDoor
 from tests.unit.gateway.desks import Client, run
 from tests.unit.gateway.gateways import SECRET, Opened, json_of, opened, settings_in
 
