@@ -7,6 +7,7 @@ largest of a budget only. docs/metrics.md lists the same metrics.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 from budgets.ledger import Account, HoldState
 from budgets.money import NANO_PER_USD
@@ -15,7 +16,9 @@ from gateway.budget_gauges import Standing, Standings
 from gateway.ledger_watch import LedgerState
 from gateway.tally import Histogram, LedgerOutcome, Tally
 from routing.health import BreakerState
-from telemetry.collector import CollectorState
+
+if TYPE_CHECKING:
+    from telemetry.collector import CollectorState
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,10 @@ METRICS: tuple[Metric, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found at one moment; None for what cannot be known while the ledger is away."""
+    """What was found at one moment.
+
+    None for what cannot be known while the ledger is away, and what another process knows.
+    """
 
     version: str
     ledger: str
@@ -141,7 +147,7 @@ class Reading:
     owed: tuple[int, int] | None
     standings: Standings | None
     alerts: Mapping[str, int] | None
-    collector: CollectorState
+    collector: "CollectorState | None"
     providers: Mapping[str, bool]
     breakers: Mapping[tuple[str, str], BreakerState]
 
@@ -167,7 +173,8 @@ def samples(reading: Reading) -> Iterator[Sample]:
         yield Sample("weir_alerts_total", (), sum(reading.alerts.values()))
         for state, number in reading.alerts.items():
             yield Sample("weir_alert_deliveries", (state,), number)
-    yield from _collector(reading.collector)
+    if reading.collector is not None:
+        yield from _collector(reading.collector)
     for provider, ready in reading.providers.items():
         yield Sample("weir_provider_ready", (provider,), int(ready))
     for (provider, model), breaker in reading.breakers.items():
@@ -236,7 +243,7 @@ def _amounts(name: str, labels: tuple[str, ...], one: Standing) -> Iterator[Samp
     yield Sample(f"{name}_held_usd", labels, _usd(one.account.held_nano))
 
 
-def _collector(state: CollectorState) -> Iterator[Sample]:
+def _collector(state: "CollectorState") -> Iterator[Sample]:
     yield Sample("weir_collector_up", (), int(state.running))
     yield Sample("weir_collector_waiting_rows", (), state.waiting_rows)
     yield Sample("weir_collector_behind_seconds", (), state.behind_ms / 1000)
