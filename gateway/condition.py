@@ -127,6 +127,7 @@ class Condition:
             owed=look.owed,
             standings=standings,
             alerts=self._alerts(),
+            overflowed=dict(self.ids.overflowed),
             collector=self.collector.state,
             providers={name: provider.ready for name, provider in self.providers.items()},
             breakers={
