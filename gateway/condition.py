@@ -161,6 +161,7 @@ class Condition:
             collector=None if self.collector is None else self.collector.state,
             providers=seen.providers,
             breakers=seen.breakers,
+            overflowed=dict(self.ids.overflowed),
         )
 
     async def _alerts(self) -> Mapping[str, int] | None:

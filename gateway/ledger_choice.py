@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from budgets.ledger import Account, LedgerError
 from budgets.port import EventShaper, LedgerBooks, OutboxRow, SeedingBooks
-from budgets.scopes import Budget, window_starts
+from budgets.scopes import ANY, Budget, Unit, decided_by, window_starts
 from budgets.stores.account_names import accounts_in, largest_of, open_runs_in
 from budgets.stores.in_sqlite import SqliteLedger
 from budgets.stores.sqlite_books import open_books
@@ -108,18 +108,23 @@ class LedgerChoice:
             yield books.accounts
 
     def largest(
-        self, budget: Budget, now_s: int, without: Collection[str], limit: int
+        self, budget: Budget, now_s: int, closer: Sequence[Budget], limit: int
     ) -> tuple[int, Mapping[str, Account]]:
-        """How many scopes of a `*` budget have an account now but for some, and the largest."""
-        terms = (
-            budget.kind,
-            budget.window,
-            window_starts(budget.window, budget.timezone, now_s),
-        )
-        if self._in_redis:
-            return largest_of(accounts_in(self._redis_accounts().items(), *terms), without, limit)
-        with open_books(self._data.ledger) as books:
-            return books.largest(*terms, without, limit)
+        """How many scopes of a wide budget have an account now, and the largest.
+
+        Those that `closer` budgets stand in for are left out.
+        """
+        starts = window_starts(budget.window, budget.timezone, now_s)
+        plain = budget.scope_id == ANY and budget.unit is Unit.USD
+        if plain and not self._in_redis and not any(one.is_wide for one in closer):
+            own = [one.scope_id for one in closer]
+            with open_books(self._data.ledger) as books:
+                return books.largest(budget.kind, budget.window, starts, own, limit)
+        decides = decided_by(budget, closer)
+        with self.accounts() as accounts:
+            found = accounts(budget.kind, budget.window, starts, budget.unit)
+        own_accounts = {name: account for name, account in found.items() if decides(name)}
+        return largest_of(own_accounts, (), limit)
 
     def open_runs(self) -> Collection[str]:
         """The runs (`TEAM/NAME`) with a request under way; in Redis, those that have a budget."""
