@@ -23,13 +23,10 @@ from typing import Any
 
 import aiohttp
 
-from gateway.tokenizer import Tokenizer
 from tests.journeys.gateway_process import GatewayProcess, budget, upstream_config
+from tests.journeys.prompts import COUNTED_TOKENS, MESSAGES
 from tests.journeys.upstream import Play, Seen, Upstream
 
-MESSAGES = [{"role": "user", "content": "Which way does the water run?"}]
-# A provider with this vocabulary counts the prompt as the gateway does where nobody reported it.
-PROMPT_TOKENS = asyncio.run(Tokenizer().count_prompt({"messages": MESSAGES}))
 # Pays for about twelve answers, and has room for nine of them at a time.
 RUN_LIMIT_USD = "0.0005"
 CALLS_A_RUN = 16
@@ -61,7 +58,7 @@ def play_of(seen: Seen) -> Play:
         "refuse": {"status": 400},
     }
     named = {"X-Request-Id": client_id}
-    return Play(int(tokens), prompt_tokens=PROMPT_TOKENS, headers=named, **plays[kind])
+    return Play(int(tokens), prompt_tokens=COUNTED_TOKENS, headers=named, **plays[kind])
 
 
 @dataclass(frozen=True, slots=True)

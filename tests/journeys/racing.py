@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.journeys.gateway_process import Answer, GatewayProcess
-
-MESSAGE = "Which way does the water run?"
+from tests.journeys.prompts import MESSAGE
 
 
 def persistent(weir: GatewayProcess, **fields: Any) -> Answer:

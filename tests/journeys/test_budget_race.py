@@ -20,7 +20,8 @@ from tests.journeys.gateway_process import (
     sse_data,
     upstream_config,
 )
-from tests.journeys.racing import MESSAGE, persistent, race
+from tests.journeys.prompts import MESSAGE
+from tests.journeys.racing import persistent, race
 from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
 
 PAID = 10

@@ -12,7 +12,8 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
-from tests.journeys.racing import MESSAGE, persistent, race
+from tests.journeys.prompts import MESSAGE
+from tests.journeys.racing import persistent, race
 from tests.journeys.upstream import PROMPT_TOKENS, Play, upstream
 
 ASKED = 200
