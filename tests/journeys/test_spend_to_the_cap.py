@@ -1,12 +1,12 @@
 """One budget of every scope, spent to its cap one request at a time, however it was set.
 
-The budgets are nested: that of the run is used up first, then that of the workflow, and so on to
-the organisation. After each refusal the caller takes another run, workflow, key or team, so that
+The budgets are nested: that of the run is used up first, then that of the end user, and so on to
+the organisation. After each refusal the caller takes another run, another user and so on, so that
 the next wider budget is the one to stop it.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from budgets.money import format_usd, nano_from_usd
+from budgets.scopes import ScopeKind, Unit
 from tests.journeys.gateway_process import (
     Answer,
     GatewayProcess,
@@ -26,8 +27,10 @@ from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
 
 MAX_TOKENS = 20
 COST_NANO = 1_000 * PROMPT_TOKENS + 2_000 * MAX_TOKENS
-# Between what one request may cost and that and the true cost of one more.
-LAST_NANO = 97_000
+# What one request takes, and what the last one finds: more than it may take at most, and less than
+# that and what one more takes.
+TAKES = {"usd": COST_NANO, "tokens": PROMPT_TOKENS + MAX_TOKENS, "requests": 1}
+LAST = {"usd": 97_000, "tokens": 70, "requests": 1}
 ZONES = {"day": "Asia/Kathmandu", "week": "Pacific/Kiritimati", "month": "America/New_York"}
 
 
@@ -38,91 +41,114 @@ class Cap:
     scope: str
     window: str
     requests: int
+    unit: str = "usd"
 
     @property
-    def limit_nano(self) -> int:
-        return (self.requests - 1) * COST_NANO + LAST_NANO
+    def limit(self) -> int:
+        """In nano-dollars, tokens or requests."""
+        return (self.requests - 1) * TAKES[self.unit] + LAST[self.unit]
 
-    def terms(self, scope_id: str) -> dict[str, str]:
+    def terms(self, scope_id: str) -> dict[str, str | int]:
+        limit = format_usd(self.limit) if self.unit == "usd" else self.limit
         return {
             "scope": self.scope if self.scope == "org" else f"{self.scope}:{scope_id}",
             "window": self.window,
-            "limit_usd": format_usd(self.limit_nano),
+            f"limit_{self.unit}": limit,
             "timezone": ZONES.get(self.window, "UTC"),
         }
 
 
 CAPS = (
     Cap("run", "total", 3),
-    Cap("workflow", "day", 5),
-    Cap("key", "24h", 7),
-    Cap("team", "month", 9),
-    Cap("org", "week", 11),
+    Cap("user", "hour", 5, "tokens"),
+    Cap("tag", "day", 7),
+    Cap("workflow", "day", 9, "requests"),
+    Cap("key", "24h", 11),
+    Cap("model", "total", 13, "tokens"),
+    Cap("team", "month", 15),
+    Cap("org", "week", 17),
 )
 
 
 @dataclass(slots=True)
 class Caller:
-    """Who asks next; `beyond` makes it somebody whom a used up budget says nothing about."""
+    """Who asks next; `beyond` makes it somebody of whom a used up budget says nothing."""
 
     weir: GatewayProcess
     keys: list[tuple[str, str, str]]
-    number: int = 0
-    run: str = "run-1"
-    workflow: str = "flow-1"
+    names: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WITHIN, 0))
 
     def beyond(self, scope: str) -> None:
-        self.run += "x"
-        if scope != "run":
-            self.workflow += "x"
-        if scope in ("key", "team"):
-            self.number += 1
+        """Have another one of this scope, and of everything within it."""
+        for name in WITHIN[: WITHIN.index(scope) + 1] if scope in WITHIN else []:
+            self.names[name] += 1
+
+    def _key(self) -> tuple[str, str, str]:
+        if self.names["team"]:
+            return self.keys[-1]
+        return self.keys[self.names["key"]]
 
     @property
     def own(self) -> dict[str, str]:
         """Its scopes, as a refusal names them."""
-        _, key_id, team = self.keys[self.number]
-        return {
-            "run": f"run:{team}/{self.run}",
-            "workflow": f"workflow:{team}/{self.workflow}",
-            "key": f"key:{key_id}",
-            "team": f"team:{team}",
-            "org": "org:default",
-        }
+        _, key_id, team = self._key()
+        inside = {name: f"{name}:{team}/{name}{self.names[name]}" for name in WITHIN}
+        model = f"model:tiny{self.names['model']}"
+        inside |= {"key": f"key:{key_id}", "model": model, "team": f"team:{team}"}
+        inside["tag"] = f"tag:{team}/feature=tag{self.names['tag']}"
+        return {**inside, "org": "org:default"}
 
     def ask(self, *, stream: bool = False) -> Answer:
-        headers = {"x-weir-run": self.run, "x-weir-workflow": self.workflow}
+        names = {name: f"{name}{number}" for name, number in self.names.items()}
         return self.weir.chat(
             "Which way does the water run?",
-            key=self.keys[self.number][0],
+            key=self._key()[0],
+            model=f"tiny{self.names['model']}",
             max_tokens=MAX_TOKENS,
-            headers=headers,
+            headers={
+                "x-weir-run": names["run"],
+                "x-weir-user": names["user"],
+                "x-weir-tags": f"feature={names['tag']}",
+                "x-weir-workflow": names["workflow"],
+            },
             stream=stream,
         )
+
+
+# The scopes from the narrowest to the widest; one caller is beyond each but the organisation.
+WITHIN = tuple(cap.scope for cap in CAPS[:-1])
+TEAMS = ("lab", "lab", "lab", "ops")
+
+
+def test_there_is_a_cap_for_every_kind_of_scope_and_unit() -> None:
+    assert {cap.scope for cap in CAPS} == {kind.value for kind in ScopeKind}
+    assert {cap.unit for cap in CAPS} | {"gate"} == {unit.value for unit in Unit}
 
 
 # -- ways to set a budget -----------------------------------------------------------------------
 
 
 def in_the_file() -> str:
-    tables = [cap.terms("*") for cap in CAPS]
-    lines = ["\n".join(f'{name} = "{text}"' for name, text in table.items()) for table in tables]
+    wide = {"tag": "lab/feature=*"}
+    tables = [cap.terms(wide.get(cap.scope, "*")) for cap in CAPS]
+    lines = ["\n".join(f"{name} = {value!r}" for name, value in table.items()) for table in tables]
     return "".join(f"[[budgets]]\n{text}\n" for text in lines)
 
 
-def over_the_api(weir: GatewayProcess, terms: dict[str, str]) -> None:
+def over_the_api(weir: GatewayProcess, terms: dict[str, str | int]) -> None:
     answer = weir.change("PUT", "budgets", terms)
     assert answer.status == 200, answer.body
 
 
-def on_the_command_line(weir: GatewayProcess, terms: dict[str, str]) -> None:
-    options = [word for name, text in terms.items() for word in (f"--{name}", text)]
-    options = [word.replace("limit_usd", "limit-usd") for word in options]
+def on_the_command_line(weir: GatewayProcess, terms: dict[str, str | int]) -> None:
+    options = [
+        word for name, text in terms.items() for word in (f"--{name.replace('_', '-')}", str(text))
+    ]
     done = weir.command("budgets", "set", *options)
     assert done.returncode == 0, done.stderr
 
 
-WAYS: dict[str, Callable[[GatewayProcess, dict[str, str]], None] | None] = {
+WAYS: dict[str, Callable[[GatewayProcess, dict[str, str | int]], None] | None] = {
     "file": None,
     "api": over_the_api,
     "command line": on_the_command_line,
@@ -136,14 +162,25 @@ def up() -> Iterator[Upstream]:
         yield server
 
 
+def several_models(config: str) -> str:
+    """The one model under three names."""
+    head, model = config.split("[models.tiny]")
+    model, tail = model.split("[tiers.small]")
+    names = [f"tiny{number}" for number in range(3)]
+    models = "".join(f"[models.{name}]{model}" for name in names)
+    quoted = ", ".join(f'"{name}"' for name in names)
+    tail = tail.replace('"tiny"', quoted)
+    return f"{head}{models}[tiers.small]{tail}"
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_each_scopes_budget_is_spent_to_its_cap_and_the_next_request_is_refused(
     tmp_path: Path, up: Upstream, way: str
 ) -> None:
     set_budget = WAYS[way]
-    config = upstream_config(up.base_url, "" if set_budget else in_the_file())
+    config = several_models(upstream_config(up.base_url, "" if set_budget else in_the_file()))
     with gateway(tmp_path, config) as weir:
-        caller = Caller(weir, [(*weir.make_key(team), team) for team in ("lab", "lab", "ops")])
+        caller = Caller(weir, [(*weir.make_key(team), team) for team in TEAMS])
         first = caller.own
         if set_budget is not None:
             for cap in CAPS:
@@ -170,12 +207,16 @@ def check_admitted(weir: GatewayProcess, answer: Answer, first: dict[str, str]) 
     assert (row["cost_nano"], row["overrun_nano"]) == (COST_NANO, 0)
     standing = {budget["scope"]: budget for budget in weir.admin("budgets")["budgets"]}
     assert standing.keys() >= set(first.values())
+    most_tokens = (row["reserved_nano"] - 2_000 * MAX_TOKENS) // 1_000 + MAX_TOKENS
+    most = {"usd": row["reserved_nano"], "tokens": most_tokens, "requests": 1}
     for budget in standing.values():
-        assert (budget["held_nano"], budget["overrun_nano"]) == (0, 0)
-        assert budget["posted_nano"] <= budget["limit_nano"]
-        if budget["posted_nano"]:
-            before_nano = budget["posted_nano"] - COST_NANO
-            assert before_nano + row["reserved_nano"] <= budget["limit_nano"]
+        takes = TAKES[budget["unit"]]
+        posted = budget["posted_nano"]  # in the unit of the budget
+        assert (budget["held_nano"], budget["overrun_nano"], posted % takes) == (0, 0, 0)
+        assert posted == 0 or posted - takes + most[budget["unit"]] <= budget["limit_nano"]
+
+
+AMOUNTS = ("limit", "spent", "held", "remaining", "needed")
 
 
 def check_refused(answer: Answer, cap: Cap, scope: str) -> None:
@@ -187,9 +228,9 @@ def check_refused(answer: Answer, cap: Cap, scope: str) -> None:
         scope,
         cap.window,
     )
-    amounts = ("limit", "spent", "held", "remaining", "needed")
-    limit, spent, held, left, needed = (nano_from_usd(error[f"{name}_usd"]) for name in amounts)
-    assert (limit, spent, held) == (cap.limit_nano, cap.requests * COST_NANO, 0)
+    told = [error[f"{name}_{cap.unit}"] for name in AMOUNTS]
+    limit, spent, held, left, needed = map(nano_from_usd, told) if cap.unit == "usd" else told
+    assert (limit, spent, held) == (cap.limit, cap.requests * TAKES[cap.unit], 0)
     assert left == limit - spent < needed
     check_reset(error, cap.window)
 
@@ -203,10 +244,10 @@ def check_reset(error: dict[str, Any], window: str) -> None:
         wait = resets - datetime.now(resets.tzinfo)
         assert timedelta(hours=23) < wait <= timedelta(hours=25)
         return
-    wall = resets.astimezone(ZoneInfo(ZONES[window]))
+    wall = resets.astimezone(ZoneInfo(ZONES.get(window, "UTC")))
     now = datetime.now(wall.tzinfo)
-    longest = {"day": 1, "week": 7, "month": 31}[window]
-    assert (wall.hour, wall.minute, wall.second) == (0, 0, 0)
+    longest = {"hour": 1 / 24, "day": 1, "week": 7, "month": 31}[window]
+    assert (wall.hour if window != "hour" else 0, wall.minute, wall.second) == (0, 0, 0)
     assert timedelta(0) < wall - now <= timedelta(days=longest, hours=1)
     assert window != "week" or wall.weekday() == 0
     assert window != "month" or wall.day == 1
