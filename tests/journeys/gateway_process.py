@@ -287,6 +287,21 @@ class GatewayProcess:
         assert answer.status == 200, answer.body
         return answer.json
 
+    def change(self, method: str, path: str, body: Any = None) -> Answer:
+        """Send JSON to `/admin/PATH` with the admin key."""
+        text = None if body is None else json.dumps(body).encode()
+        headers = {
+            "Authorization": f"Bearer {self.admin_key}",
+            "Content-Type": "application/json",
+        }
+        return self.ask(method, f"/admin/{path}", text, **headers)
+
+    def make_key(self, team: str) -> tuple[str, str]:
+        """A new key of a team, and its id."""
+        made = self.change("POST", "keys", {"name": "new", "team": team, "workflow": "none"})
+        assert made.status == 201, made.body
+        return made.json["key"], made.json["key_id"]
+
     def request(self, request_id: str) -> dict[str, Any]:
         """One request as DuckDB has it, collected first if it is still on its way."""
         row = self.admin("requests", request_id)
