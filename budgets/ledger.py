@@ -64,6 +64,10 @@ class LedgerError(RuntimeError):
     """A move the life of a hold does not have, such as settling what was never dispatched."""
 
 
+class BudgetsChangedError(LedgerError):
+    """Other budgets are in force than a reservation was made from; nothing was set aside."""
+
+
 @value
 class Account:
     """Posted spend, what open requests hold, and spend beyond what was held.
@@ -98,6 +102,8 @@ class Reservation:
 
     `tokens` is what it takes of accounts that count tokens. `scopes` are kept with what becomes of
     it, so that a budget set later can count it; a run of this one request has an empty name.
+    `budgets` is the version of the budgets that the charges are from: a ledger that is shared makes
+    no hold under others than those in force (None: it does not ask).
     """
 
     hold_id: str
@@ -107,6 +113,7 @@ class Reservation:
     lease_ms: int
     scopes: Scopes | None = None
     tokens: int = 0
+    budgets: str | None = None
 
 
 @value

@@ -4,6 +4,7 @@ Every process that answers requests has one. Where several share a registry, eac
 the others changed with `refresh`.
 """
 
+import asyncio
 from collections.abc import Iterable
 
 from budgets.budget_book import BudgetBook
@@ -18,7 +19,7 @@ class BudgetsInEffect:
         self.book = book
         self.configured = book.budgets
         self.registry = registry
-        self._version: str | None = None
+        self._refreshing = asyncio.Lock()
 
     def with_set(self, stored: Iterable[Budget]) -> tuple[Budget, ...]:
         """The budgets that would count if these were set."""
@@ -26,14 +27,13 @@ class BudgetsInEffect:
 
     async def refresh(self) -> bool:
         """Have the budgets that are set now; whether any had changed. Raise RegistryError."""
-        if await self.registry.version() == self._version:
-            return False
-        await self.reload()
-        return True
+        async with self._refreshing:
+            if await self.registry.version() == self.book.version:
+                return False
+            await self.reload()
+            return True
 
     async def reload(self) -> None:
         """The same without asking first whether anything changed."""
-        self._version, stored = await self.registry.load()
-        budgets = self.with_set(stored)
-        if budgets != self.book.budgets:
-            self.book.change(budgets)
+        version, stored = await self.registry.load()
+        self.book.change(self.with_set(stored), version)

@@ -33,12 +33,12 @@ from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.known_ids import KnownIds
 from gateway.ledger_choice import AnyLedger, LedgerChoice, check_collects, clock_of, settle_debts
-from gateway.ledger_watch import LedgerWatch
+from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
-from gateway.registries.port import AlertStore
+from gateway.registries.port import AlertStore, RegistryError
 from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
 from gateway.routes.data_plane import DataPlane, Handler
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from telemetry.collector import Collector
 
 LOG = logging.getLogger("weir.app")
-# How long a gateway waits at its start for the collector to begin the ledger.
-START_WAIT_S = 60.0
+# How long a start waits for Redis to answer, and a gateway for the collector to begin the ledger.
+REDIS_WAIT_S, COLLECTOR_WAIT_S = 5.0, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,9 @@ async def open_books(
 async def _open_ledger(
     choice: LedgerChoice, role: ServeRole, tally: Tally, stack: AsyncExitStack
 ) -> AnyLedger:
-    """The ledger; a gateway may be there before the collector has begun it."""
+    """The ledger; a gateway may be there before it was begun, and any process before Redis is."""
     loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + START_WAIT_S
-    waiting = False
+    started_s, waiting = loop.time(), False
     while True:
         try:
             async with AsyncExitStack() as opened:
@@ -151,7 +150,12 @@ async def _open_ledger(
                 stack.push_async_callback(opened.pop_all().aclose)
                 return ledger
         except LedgerError as error:
-            if role is not ServeRole.GATEWAY or loop.time() > give_up_s:
+            patience_s = 0.0
+            if role is ServeRole.GATEWAY:
+                patience_s = COLLECTOR_WAIT_S
+            elif cause_of(error) is LedgerState.UNREACHABLE:
+                patience_s = REDIS_WAIT_S
+            if loop.time() - started_s > patience_s:
                 raise
             if not waiting:
                 LOG.warning("waiting for the ledger: %s", error)
@@ -276,7 +280,16 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         watch=books.watch,
         ids=counter.ids,
         now_ms=clock_of(books.ledger),
+        refresh_budgets=partial(_refresh_budgets, books.current),
     )
+
+
+async def _refresh_budgets(current: BudgetsInEffect) -> None:
+    """Have the budgets in force before a request goes on; raise LedgerError where nobody knows."""
+    try:
+        await current.refresh()
+    except RegistryError as error:
+        raise LedgerError(f"other budgets are in force, and cannot be read: {error}") from error
 
 
 def build_front(front: Front) -> DataPlane:

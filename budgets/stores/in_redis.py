@@ -20,6 +20,7 @@ from budgets.ledger import (
     PLAIN,
     Account,
     Bill,
+    BudgetsChangedError,
     Hold,
     HoldState,
     LedgerError,
@@ -162,6 +163,8 @@ class RedisLedger:
     def _answered(self, reservation: Reservation, hold: Hold, answer: Answer) -> Hold | Refusal:
         """What reserve and extend come to; `hold` is what was asked for."""
         checked(hold.hold_id, answer)
+        if answer[0] == b"budgets_changed":
+            raise BudgetsChangedError("other budgets are in force")
         if answer[0] == b"refused":
             self._hear_time(int(answer[1]))
             return refusal_of(reservation, answer)

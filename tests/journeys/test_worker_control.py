@@ -1,8 +1,12 @@
 """The control plane behind two workers: admin API, dashboard, commands, and the local model."""
 
 import json
+import os
+import re
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from tests.contracts.redis_server import RedisServer, own_server
 from tests.journeys.gateway_process import (
     ROOT,
     SCRIPTED_CONFIG,
+    Answer,
     GatewayProcess,
     assert_clean,
     budget,
@@ -89,6 +94,52 @@ def test_a_key_counts_on_both_workers_and_stops_on_both_within_a_second(
     time.sleep(REVOKED_WITHIN_S)
     assert statuses() == {401}
     assert_clean(weir)
+
+
+def test_a_budget_that_is_set_counts_for_the_very_next_request_of_each_worker(
+    weir: GatewayProcess,
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+
+        def statuses() -> set[int]:
+            asked = [pool.submit(weir.chat, "Hello", max_tokens=5) for _ in range(16)]
+            return {one.result().status for one in asked}
+
+        for _ in range(10):
+            assert statuses() == {200}
+            assert put_budget(weir, "0.000000001").status == 200
+            assert statuses() == {402}
+            assert put_budget(weir, "5").status == 200
+        assert_clean(weir)
+    changes = weir.admin("budgets/changes")["changes"]
+    assert len(changes) == 20
+    assert {change["who"] for change in changes} == {"admin"}
+
+
+def put_budget(weir: GatewayProcess, limit_usd: str) -> Answer:
+    body = json.dumps({"scope": "key:demo", "window": "day", "limit_usd": limit_usd}).encode()
+    return weir.ask("PUT", "/admin/budgets", body, Authorization=f"Bearer {weir.admin_key}")
+
+
+def test_metrics_are_those_of_all_workers_together_also_of_one_that_died(
+    weir: GatewayProcess,
+) -> None:
+    def answered() -> float:
+        told = weir.ask("GET", "/metrics", Authorization=f"Bearer {weir.admin_key}")
+        assert told.status == 200
+        found = re.findall(r"^weir_requests_total\{.*\} (\S+)$", told.body.decode(), re.MULTILINE)
+        return sum(map(float, found))
+
+    for _ in range(20):
+        assert weir.chat("Hello", max_tokens=5).status == 200
+    wait_for(lambda: answered() == 20, "both have told of theirs")
+    pids = [worker["pid"] for worker in weir.admin("status")["workers"]]
+    os.kill(pids[0], signal.SIGKILL)
+    wait_for(lambda: weir.admin("status")["workers"][0]["ready"], "it answers again")
+    assert answered() == 20
+    assert weir.chat("Hello", max_tokens=5).status == 200
+    wait_for(lambda: answered() == 21, "one more")
+    assert weir.ask("GET", "/metrics").status == 401
 
 
 def test_workers_share_the_local_model_of_their_parent(server: RedisServer, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_gateway_waits_for_the_collector_to_begin_the_ledger(
 def test_a_gateway_does_not_wait_for_ever(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(front, "START_WAIT_S", 0.1)
+    monkeypatch.setattr(front, "COLLECTOR_WAIT_S", 0.1)
 
     async def story() -> None:
         with pytest.raises(LedgerError, match="holds no ledger"):
