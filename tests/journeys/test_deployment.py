@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import AuthenticationError, OpenAI
 
 from gateway.auth import derive_secret
 from gateway.cli import _parser
@@ -201,8 +201,8 @@ def make_key(weir: Cluster) -> None:
         try:
             assert known()
             break
-        except Exception as error:
-            assert "invalid_api_key" in str(error), error
+        except AuthenticationError as error:
+            assert error.code == "invalid_api_key", error
             assert time.monotonic() - started_s < 5
 
 
