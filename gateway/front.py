@@ -155,7 +155,7 @@ async def _open_ledger(
                 patience_s = COLLECTOR_WAIT_S
             elif cause_of(error) is LedgerState.UNREACHABLE:
                 patience_s = REDIS_WAIT_S
-            if loop.time() - started_s > patience_s:
+            if loop.time() - started_s >= patience_s:
                 raise
             if not waiting:
                 LOG.warning("waiting for the ledger: %s", error)

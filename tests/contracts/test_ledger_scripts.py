@@ -46,8 +46,8 @@ def everything(pair: Pair) -> dict[bytes, bytes]:
 
 
 LATER_LIFE = {
-    "reserve": ("h9", 1, "", 1, "null", 1, 1, '["org:o"]', "org:o", ""),
-    "extend": ("h1", 20, "", 1, "null", 1, 1, '["org:o"]', "org:o", ""),
+    "reserve": ("h9", 1, "", 1, "null", "-", 1, 1, '["org:o"]', "org:o", ""),
+    "extend": ("h1", 20, "", 1, "null", "-", 1, 1, '["org:o"]', "org:o", ""),
     "dispatch": ("h1", "draft"),
     "settle": ("h2", '["org:o"]', 5, "", 0, '""', "e", "{}", 1, '"e"'),
     "correct": (
