@@ -11,7 +11,7 @@ gateway/front.py, and what commands do without a gateway in gateway/offline.py.
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,9 +34,10 @@ from gateway.key_registry import KeyRegistry
 from gateway.ledger_choice import clock_of, collectable, settle_left_debts
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
+from gateway.reports import together
 from gateway.response import Receive, Scope, Send, send_error
 from gateway.roles import ServeRole, check_role
-from gateway.routes.data_plane import DataPlane
+from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
@@ -200,17 +201,19 @@ def _keep_house(
 def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
     """The ASGI application of a process that collects; `crew` are its worker processes."""
     settings, books = gateway.settings, gateway.books
-    lifecycle = Lifecycle(desk_of(settings, books, gateway.counter))
+    chat: Handler = _answered_elsewhere
+    in_flight: Callable[[], int] = int  # none
+    if gateway.role.duties.answers:
+        lifecycle = Lifecycle(desk_of(settings, books, gateway.counter))
+        chat, in_flight = lifecycle.chat_completions, lambda: lifecycle.under_way
+    others = tuple if crew is None else crew.reports
     metrics = MetricsRoute(
         settings.server.metrics,
         books.registry.authenticate,
-        lambda: gateway.condition.read(
-            lambda: lifecycle.under_way, tuple if crew is None else crew.reports
-        ),
+        lambda: gateway.condition.read(in_flight, others),
     )
-    answers = gateway.role.duties.answers
     return DataPlane(
-        chat_completions=lifecycle.chat_completions if answers else _answered_elsewhere,
+        chat_completions=chat,
         control_plane=_control_plane(gateway, crew),
         authenticate=books.registry.authenticate,
         catalog=settings.catalog,
@@ -228,7 +231,11 @@ def _control_plane(gateway: Gateway, crew: Crew | None) -> ControlDoor:
 
     async def status() -> dict[str, Any]:
         own = await gateway.condition.status()
-        return own if crew is None else {**own, "workers": crew.told()}
+        if crew is None:
+            return own
+        seen = together(crew.reports())
+        own["waiting_for_budget"], own["ids"] = seen.waiting, {"overflowed": seen.overflowed}
+        return {**own, "workers": crew.told()}
 
     services = ControlServices(
         registry=books.registry,

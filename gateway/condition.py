@@ -116,6 +116,7 @@ class Condition:
         """What this process has seen, and how it is."""
         return Report(
             self.tally,
+            dict(self.ids.overflowed),
             in_flight,
             self.line.waiting,
             {name: provider.ready for name, provider in self.providers.items()},
@@ -161,7 +162,7 @@ class Condition:
             collector=None if self.collector is None else self.collector.state,
             providers=seen.providers,
             breakers=seen.breakers,
-            overflowed=dict(self.ids.overflowed),
+            overflowed=seen.overflowed,
         )
 
     async def _alerts(self) -> Mapping[str, int] | None:

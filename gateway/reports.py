@@ -4,6 +4,7 @@ A worker says it once a second in one line. What one had seen that is gone stays
 its last second where it was killed), so the sums of a host never fall while its parent lives.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,15 +32,21 @@ class Report:
     """A process: its counters, and how it is now."""
 
     tally: Tally = field(default_factory=Tally)
+    overflowed: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     waiting: int = 0
     providers: Mapping[str, bool] = field(default_factory=dict)
     breakers: Mapping[tuple[str, str], BreakerState] = field(default_factory=dict)
 
+    def remains(self) -> "Report":
+        """What is still true of a process that is gone: its counters."""
+        return Report(self.tally, self.overflowed)
+
     def to_line(self) -> bytes:
         return orjson.dumps(
             {
                 "tally": plain_of(self.tally),
+                "overflowed": self.overflowed,
                 "in_flight": self.in_flight,
                 "waiting": self.waiting,
                 "providers": self.providers,
@@ -56,23 +63,32 @@ class Report:
         breakers = {
             (provider, model): BreakerState(state) for provider, model, state in told["breakers"]
         }
-        return cls(tally, told["in_flight"], told["waiting"], told["providers"], breakers)
+        return cls(
+            tally,
+            told["overflowed"],
+            told["in_flight"],
+            told["waiting"],
+            told["providers"],
+            breakers,
+        )
 
 
 def together(reports: Iterable[Report]) -> Report:
     """Several processes as one: counters added up, a provider ready where it is to all of them."""
     whole = Report()
+    overflowed = Counter[str]()
     providers: dict[str, bool] = {}
     breakers: dict[tuple[str, str], BreakerState] = {}
     for one in reports:
         add_plain(whole.tally, plain_of(one.tally))
+        overflowed.update(one.overflowed)
         whole.in_flight += one.in_flight
         whole.waiting += one.waiting
         for name, ready in one.providers.items():
             providers[name] = ready and providers.get(name, True)
         for model, state in one.breakers.items():
             breakers[model] = min(state, breakers.get(model, state), key=_WORST.index)
-    whole.providers, whole.breakers = providers, breakers
+    whole.overflowed, whole.providers, whole.breakers = dict(overflowed), providers, breakers
     return whole
 
 

@@ -137,7 +137,7 @@ class Seat:
         finally:
             self.ready.clear()
             self._process = None
-            self.gone, self.report = together([self.gone, Report(self.report.tally)]), Report()
+            self.gone, self.report = together([self.gone, self.report.remains()]), Report()
 
     async def _listen(self, told: asyncio.StreamReader) -> None:
         """Take every report of the process, until it ends."""

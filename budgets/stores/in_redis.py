@@ -246,7 +246,9 @@ class RedisLedger:
         return rows
 
     async def trim_outbox(self, up_to_seq: int) -> None:
-        await self._lane.call("trim", b"", b"%d-0" % (up_to_seq + 1))
+        """Forget events, unless another gateway has become the one that collects."""
+        first = b"%d-0" % (up_to_seq + 1)
+        await self._lane.call("trim", b"", first, self._name.encode())
 
     def close(self) -> None:
         """Hang up; a loop that runs finishes what is under way first."""

@@ -59,7 +59,7 @@ LATER_LIFE = {
     "survey": ("org:o",),
     "due": (10,),
     "expire": ("h1", f'held|10;|{NOON_MS}|{OVER_MS}|null|["org:o"]', "", "", 1, "null"),
-    "trim": ("9999999999999999-0",),
+    "trim": ("9999999999999999-0", "whoever collects"),
     "open": ("", "", 1, "key:k", '["key:k"]', 7),
     "counting": (),
     "note": ("gateway", "budget"),
@@ -70,7 +70,7 @@ LATER_LIFE = {
 def test_a_script_does_nothing_in_another_life_and_its_work_in_this_one(tmp_path: Path) -> None:
     async def story(pair: Pair) -> None:
         assert set(LATER_LIFE) == set(NAMES) - {"found", "restore"}
-        epoch = pair.client.hget(pair.keys.meta, "epoch")
+        epoch, collector = pair.client.hmget(pair.keys.meta, "epoch", "collector")
         for name, arguments in LATER_LIFE.items():
             await held(pair.first, reservation(f"h1-{name}", 10))
             await sent(pair.first, reservation(f"h2-{name}", 10))
@@ -78,6 +78,7 @@ def test_a_script_does_nothing_in_another_life_and_its_work_in_this_one(tmp_path
             await pair.first.expire(NOON_MS)
             # The hold of a test of its own, under the name that the arguments say.
             said = [f"{part}-{name}" if part in ("h1", "h2", "h3") else part for part in arguments]
+            said = [collector if part == "whoever collects" else part for part in said]
             before = everything(pair)
             for other in (b"", b"0-0", epoch + b"x"):
                 assert say(pair, name, other, OVER_MS, *said) == [b"lost"]

@@ -25,7 +25,8 @@ from tests.journeys.gateway_process import (
 
 pytestmark = pytest.mark.redis
 
-REDIS = '[ledger]\nstore = "redis"\n'
+# A busy machine may take longer than a gateway should wait.
+REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
 SECRET = "0123456789abcdef0123456789abcdef"
 TWO = ("--workers", "2")
 KEY = ("--team", "lab", "--workflow", "notes", "--json")

@@ -35,7 +35,8 @@ MAX_TOKENS = 20
 MESSAGE = "Which way does the water run?"
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
 COST_NANO = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
-REDIS = '[ledger]\nstore = "redis"\n'
+# A busy machine may take longer than a gateway should wait.
+REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
 SECRET = "0123456789abcdef0123456789abcdef"
 TWO = ("--workers", "2")
 SHORT_LEASE = "lease_s = 9\nrequest_timeout_s = 8"
