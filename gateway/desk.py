@@ -40,7 +40,8 @@ class Limits:
     """What a request may take: bytes of body, tokens of answer, seconds of everything.
 
     `step_tokens` is what a stream of unknown length holds first where a budget is tight; with 0 a
-    hold always covers the longest answer.
+    hold always covers the longest answer. `retry_wait_ms` is what all pauses before attempts may
+    take together; no attempt after the first begins later than `retry_within_s` after dispatch.
     """
 
     body_bytes: int
@@ -49,6 +50,8 @@ class Limits:
     attempts: int
     concurrent_requests: int
     step_tokens: int = 0
+    retry_wait_ms: int = 0
+    retry_within_s: float = 60.0
 
 
 async def keep_budgets() -> None:

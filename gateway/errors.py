@@ -252,6 +252,13 @@ def no_route(dead_end: NoRoute) -> ApiError:
     return ApiError(status, code, dead_end.message, "model", kind)
 
 
+def all_resting(model: str) -> ApiError:
+    """The candidates came to rest between the decision and the first attempt."""
+    status, code = _NO_ROUTE[NoRouteCode.PROVIDER_DOWN]
+    message = f"Model {model} and its fallbacks rest after failures; nothing was sent."
+    return ApiError(status, code, message, "model", "server_error")
+
+
 def stream_cut(reserved_nano: int) -> ApiError:
     """Sent inside a stream that reached the amount reserved for it."""
     return ApiError(

@@ -270,6 +270,8 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
             step_tokens=settings.server.hold_step_tokens,
+            retry_wait_ms=settings.server.retry_wait_ms,
+            retry_within_s=settings.server.lease_s - settings.server.request_timeout_s,
         ),
         vocabularies=vocabularies(
             catalog.models.values(),

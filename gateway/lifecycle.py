@@ -346,7 +346,7 @@ class Lifecycle:
         """The most any candidate may cost, and of the budgets of models what each of them may."""
         charges, of_models = call.charges, quoter.room.of_models
         if of_models:
-            for candidate in route.candidates[: self._desk.limits.attempts]:
+            for candidate in route.in_turn(self._desk.limits.attempts):
                 name = candidate.model.name
                 if name in of_models:
                     charges += bids[name].charges(of_models[name])

@@ -83,6 +83,7 @@ class RouteDecision:
     `over_headroom` says that only money stands in the way: the ledger will refuse, and its word
     counts. `tier`, `policy` and `rule` are empty where they played no part. `reason` is one line of
     printable ASCII. `degraded` says that a budget moved the request to a cheaper tier.
+    `last_resort` names the last candidate where it is there for when no other can be reached.
     """
 
     candidates: tuple[Candidate, ...]
@@ -98,6 +99,7 @@ class RouteDecision:
     headroom_nano: int | None
     over_headroom: bool
     degraded: Degraded | None = None
+    last_resort: str = ""
 
     @property
     def model(self) -> ModelCard:
@@ -107,12 +109,20 @@ class RouteDecision:
     def ceiling_nano(self) -> int:
         return self.reserve.ceiling_nano
 
+    def in_turn(self, attempts: int) -> tuple[Candidate, ...]:
+        """The candidates that so many attempts can reach; the last resort is always one."""
+        if not self.last_resort or len(self.candidates) <= attempts:
+            return self.candidates[:attempts]
+        return (*self.candidates[: attempts - 1], self.candidates[-1])
+
     def without(self, model: str, why: str) -> "RouteDecision":
         """The decision where the budget of one of several candidates was used up meanwhile."""
         kept = tuple([one for one in self.candidates if one.model.name != model])
         lost = Rejection(model, RejectionCode.MODEL_BUDGET, why)
         dearest = max(kept, key=attrgetter("ceiling_nano"))
-        return replace(self, candidates=kept, reserve=dearest, rejected=(lost, *self.rejected))
+        last = "" if model == self.last_resort else self.last_resort
+        rejected = (lost, *self.rejected)
+        return replace(self, candidates=kept, reserve=dearest, rejected=rejected, last_resort=last)
 
     def evidence(self) -> dict[str, object]:
         """The whole decision as JSON values, for the event and for `weir explain`."""
@@ -140,6 +150,8 @@ class RouteDecision:
             "over_headroom": self.over_headroom,
             "rejected": _rejections(self.rejected),
         }
+        if self.last_resort:
+            evidence["last_resort"] = self.last_resort
         if self.degraded is not None:
             evidence["degraded"] = self.degraded.evidence()
         return evidence
@@ -164,6 +176,7 @@ class _Plan:
     missed: tuple[tuple[str, str], ...] = ()
     chosen: str = ""
     crossed: Crossed | None = None
+    last_resort: str = ""
 
 
 def _fallback_tiers(catalog: Catalog, first: str, fallback: Fallback) -> list[str]:
@@ -228,6 +241,7 @@ def _plan_by(policy: Policy, choice: Choice, catalog: Catalog, crossed: Crossed 
         choice.missed,
         chosen,
         crossed,
+        policy.last_resort,
     )
 
 
@@ -260,7 +274,11 @@ def decide(
         tried.append(tier)
         kept = survey.keep(tier, (catalog.models[name] for name in models))
         if kept:
-            return _decision(plan, tried, kept, survey, catalog, headroom_nano)
+            return _with_last_resort(plan, tried, kept, survey, catalog, headroom_nano)
+    if plan.last_resort and survey.is_down():
+        last = survey.keep_last(catalog.models[plan.last_resort])
+        if last is not None:
+            return _last_resort_alone(plan, tried, last, survey, catalog, headroom_nano)
     if survey.too_dear:
         tier, cheapest = min(survey.too_dear, key=lambda found: found[1].ceiling_nano)
         del survey.rejected[cheapest.model.name]
@@ -301,6 +319,39 @@ def _decision(
         over_headroom=over,
         degraded=_degraded(plan, tried[-1], catalog),
     )
+
+
+def _with_last_resort(
+    plan: _Plan,
+    tried: list[str],
+    kept: list[Candidate],
+    survey: Survey,
+    catalog: Catalog,
+    headroom_nano: int | None,
+) -> RouteDecision:
+    """The decision for what was kept, and after it what answers when none of it does."""
+    name = plan.last_resort
+    if not name or any(one.model.name == name for one in kept):
+        return _decision(plan, tried, kept, survey, catalog, headroom_nano)
+    last = survey.keep_last(catalog.models[name])
+    if last is None:
+        return _decision(plan, tried, kept, survey, catalog, headroom_nano)
+    found = _decision(plan, tried, [*kept, last], survey, catalog, headroom_nano)
+    return replace(found, last_resort=name)
+
+
+def _last_resort_alone(
+    plan: _Plan,
+    tried: list[str],
+    last: Candidate,
+    survey: Survey,
+    catalog: Catalog,
+    headroom_nano: int | None,
+) -> RouteDecision:
+    """The decision where no model of any tier can be used now."""
+    found = _decision(plan, tried, [last], survey, catalog, headroom_nano)
+    reason = _header_line(f"{plan.because}; nothing else can answer: last resort {last.model.name}")
+    return replace(found, tier="", reason=reason, last_resort=last.model.name)
 
 
 def _degraded(plan: _Plan, tier: str, catalog: Catalog) -> Degraded | None:

@@ -25,7 +25,14 @@ from gateway.providers.config import (
     ScriptedSection,
     TimeoutsSection,
 )
-from routing.config import MatchSection, ModelSection, PolicySection, RuleSection, TierSection
+from routing.config import (
+    DeploymentSection,
+    MatchSection,
+    ModelSection,
+    PolicySection,
+    RuleSection,
+    TierSection,
+)
 from telemetry.config import TelemetrySection
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -38,6 +45,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     TimeoutsSection: "configuration.md",
     ModelSection: "configuration.md",
     ModelPricing: "configuration.md",
+    DeploymentSection: "configuration.md",
     TierSection: "configuration.md",
     PolicySection: "configuration.md",
     RuleSection: "configuration.md",
