@@ -21,34 +21,35 @@ from routing.health import counts_as_failure
 
 # Asked again, these would say the same.
 _FINAL_STATUSES = frozenset({401, 402})
-MOST_RETRIES_LEFT = 10.0
-EARNED_BY_SUCCESS = 0.2
+# In fifths of an attempt, so that they add up exactly.
+FULL_BUDGET = 50
+TAKEN_BY_FAILURE, EARNED_BY_ANSWER = 5, 1
 FIRST_PAUSE_MS = 100
 LONGEST_PAUSE_MS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
-    """What a provider has left for attempts after the first: an attempt that fails takes one away.
+    """What a provider has left of ten further attempts: one that fails takes one of them away.
 
     One that is answered earns a fifth, and it must be more than half full. So where everything
-    fails five more attempts are made and then none, and retries never add more than a fifth of
+    fails four more attempts are made and then none, and repeats never add more than a fifth of
     what is answered to a provider's load.
     """
 
-    left: float = MOST_RETRIES_LEFT
+    left: int = FULL_BUDGET
 
     @property
     def allows(self) -> bool:
-        return self.left > MOST_RETRIES_LEFT / 2
+        return self.left > FULL_BUDGET // 2
 
     def failed(self) -> "RetryBudget":
-        return RetryBudget(max(0.0, self.left - 1))
+        return RetryBudget(max(0, self.left - TAKEN_BY_FAILURE))
 
     def answered(self) -> "RetryBudget":
-        if self.left == MOST_RETRIES_LEFT:
+        if self.left == FULL_BUDGET:
             return self
-        return RetryBudget(min(MOST_RETRIES_LEFT, self.left + EARNED_BY_SUCCESS))
+        return RetryBudget(min(FULL_BUDGET, self.left + EARNED_BY_ANSWER))
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,28 @@ def test_good_news_about_a_healthy_model_changes_nothing() -> None:
     assert health.with_ready("openai", None) is health
 
 
+def test_a_probe_that_was_called_off_makes_way_at_once() -> None:
+    probing = opened().record_attempt(1_000, LIMITS)
+    assert probing.record_nothing(1_001).is_usable(1_001)
+    assert opened().record_nothing(10) == opened()
+    assert Breaker().record_nothing(10) == Breaker()
+
+
+def test_each_deployment_has_a_breaker_and_a_model_is_down_with_all_of_them() -> None:
+    here, there = replace(GPT, provider="here"), replace(GPT, provider="there")
+    twin = replace(here, upstream_model="twin")
+    model = replace(here, deployments=(here, twin, there))
+    health = Health().with_failure(breaker_key(here), 0, "status 429", retry_after_ms=9_000)
+    assert health.why_down(here, 0) is not None
+    assert health.why_down(twin, 0) is health.why_down(model, 0) is None
+    for place in (twin, there):
+        health = health.with_failure(breaker_key(place), 0, "status 503", retry_after_ms=9_000)
+    why = health.why_down(model, 0)
+    assert why is not None
+    assert "status 429" in why
+    assert "provider there rests for 9 s after: status 503" in why
+
+
 @given(
     moves=st.lists(
         st.tuples(
