@@ -16,7 +16,7 @@ from budgets.value import value
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
 from gateway.errors import all_resting, upstream_failed
-from gateway.providers.port import UpstreamError, UpstreamReply
+from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.relay import UNKNOWN_LENGTH, Outcome
 from gateway.response import ClientGone, RawHeaders, Receive, unless_gone
 from routing.attempts import AttemptPlan, Failure, RetryLimits, Turn
@@ -146,8 +146,10 @@ class Attempts:
         except ClientGone:
             return Outcome(Ending.CLIENT_GONE, 0, b"", streamed=True), None
         except UpstreamError as error:
-            fault, told = error.kind.value, True
-            board.failed(place, fault)
+            fault = error.kind.value
+            if error.kind is not UpstreamFault.BUSY:  # that is no fault of the provider's
+                told = True
+                board.failed(place, fault)
             return _failed(spending, place, error), Failure(None, billed=error.reached_provider)
         finally:
             if not told:

@@ -65,6 +65,7 @@ class ServerSection(Section):
     org: Annotated[str, StringConstraints(pattern=f"^{TEAM_NAME.pattern}$")] = "default"
     demo_key: bool = True
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10_485_760
+    body_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     request_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660

@@ -52,6 +52,7 @@ class Limits:
     step_tokens: int = 0
     retry_wait_ms: int = 0
     retry_within_s: float = 60.0
+    body_s: float = 30.0
 
 
 async def keep_budgets() -> None:

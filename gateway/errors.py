@@ -119,6 +119,15 @@ def body_too_large(limit_bytes: int) -> ApiError:
     )
 
 
+def body_too_slow(limit_s: float) -> ApiError:
+    return ApiError(
+        408,
+        "request_timeout",
+        f"The request body was not whole within {limit_s:g} s (server.body_timeout_s).",
+        "body",
+    )
+
+
 def _when_again(window: AnyWindow, resets_at: str | None) -> str:
     if isinstance(window, RollingWindow):
         return f"Enough is free again at {resets_at}." if resets_at else "The limit is too low."
@@ -273,6 +282,7 @@ def stream_cut(reserved_nano: int) -> ApiError:
 
 _UPSTREAM_STATUS: Mapping[UpstreamFault, tuple[int, str]] = {
     UpstreamFault.CONNECT: (502, "upstream_unreachable"),
+    UpstreamFault.BUSY: (503, "upstream_busy"),
     UpstreamFault.BROKEN: (502, "upstream_broken"),
     UpstreamFault.FIRST_BYTE_TIMEOUT: (504, "upstream_timeout"),
     UpstreamFault.IDLE_TIMEOUT: (504, "upstream_timeout"),

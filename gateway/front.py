@@ -269,6 +269,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             lease_ms=settings.server.lease_s * 1000,
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
+            body_s=settings.server.body_timeout_s,
             step_tokens=settings.server.hold_step_tokens,
             retry_wait_ms=settings.server.retry_wait_ms,
             retry_within_s=settings.server.lease_s - settings.server.request_timeout_s,

@@ -51,7 +51,7 @@ from gateway.response import (
     Receive,
     Scope,
     Send,
-    read_body,
+    read_body_within,
 )
 from gateway.room import NO_MODELS, Room, room_of
 from gateway.spending import Spender, outcome_of
@@ -200,7 +200,8 @@ class Lifecycle:
         started_s = time.perf_counter()
         headers: RawHeaders = scope["headers"]
         principal = self._desk.authenticate(headers)
-        raw = await read_body(scope, receive, self._desk.limits.body_bytes)
+        limits = self._desk.limits
+        raw = await read_body_within(scope, receive, limits.body_bytes, limits.body_s)
         if principal is None:
             raise unauthorized()
         chat = read_chat_request(raw)

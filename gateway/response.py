@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
 from typing import Any, TypeVar
 
-from gateway.errors import ApiError, body_too_large
+from gateway.errors import ApiError, body_too_large, body_too_slow
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +42,17 @@ T = TypeVar("T")
 
 class ClientGone(Exception):
     """The client hung up before its request was whole, or before its answer began."""
+
+
+async def read_body_within(
+    scope: Scope, receive: Receive, limit_bytes: int, limit_s: float
+) -> bytes:
+    """The same as `read_body`; raise ApiError (408) where it has not come in time."""
+    try:
+        async with asyncio.timeout(limit_s):
+            return await read_body(scope, receive, limit_bytes)
+    except TimeoutError:
+        raise body_too_slow(limit_s) from None
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -113,7 +113,7 @@ class RouteDecision:
         """The candidates that so many attempts can reach; the last resort is always one."""
         if not self.last_resort or len(self.candidates) <= attempts:
             return self.candidates[:attempts]
-        return (*self.candidates[: attempts - 1], self.candidates[-1])
+        return (*self.candidates[: max(1, attempts - 1)], self.candidates[-1])
 
     def without(self, model: str, why: str) -> "RouteDecision":
         """The decision where the budget of one of several candidates was used up meanwhile."""

@@ -11,6 +11,7 @@ from gateway.response import (
     Message,
     end_stream,
     read_body,
+    read_body_within,
     relayed_headers,
     send_error,
     send_part,
@@ -176,3 +177,14 @@ def test_an_error_of_the_work_is_passed_on() -> None:
 
     with pytest.raises(ValueError, match="why"):
         run(unless_gone(work(), Script().receive))
+
+
+def test_a_body_that_does_not_come_in_time_is_a_408() -> None:
+    async def slow() -> None:
+        script = Script(part(b"0", True))
+        assert await read_body_within({}, Script(part(b"01")).receive, 10, 0.05) == b"01"
+        with pytest.raises(ApiError) as caught:
+            await read_body_within({}, script.receive, 10, 0.05)
+        assert (caught.value.status, caught.value.code) == (408, "request_timeout")
+
+    run(slow())
