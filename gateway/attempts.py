@@ -15,7 +15,7 @@ import orjson
 from budgets.value import value
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
-from gateway.errors import all_resting, upstream_failed
+from gateway.errors import all_resting, gateway_stopping, upstream_failed
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.relay import UNKNOWN_LENGTH, Outcome
 from gateway.response import ClientGone, RawHeaders, Receive, unless_gone
@@ -103,6 +103,10 @@ class Attempts:
                     await unless_gone(asyncio.sleep(turn.wait_ms / 1_000), receive)
                 except ClientGone:
                     found = Outcome(Ending.CLIENT_GONE, 0, b"", billed=False, streamed=True)
+                    break
+                except asyncio.CancelledError:
+                    error = gateway_stopping()
+                    found = Outcome(Ending.DEADLINE_HIT, 0, b"", error=error, billed=False)
                     break
                 if not board.usable(turn.place):
                     break  # another request probes it, or found it down, meanwhile

@@ -68,6 +68,7 @@ class ServerSection(Section):
     body_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     request_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    drain_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     retry_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 1_000

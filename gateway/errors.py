@@ -268,6 +268,17 @@ def all_resting(model: str) -> ApiError:
     return ApiError(status, code, message, "model", "server_error")
 
 
+def gateway_stopping() -> ApiError:
+    """The process ends, and the request was not over in the time it was given."""
+    return ApiError(
+        503,
+        "gateway_stopping",
+        "The gateway is stopping, and the request did not end in the time for it (server.drain_s).",
+        kind="server_error",
+        retry=True,
+    )
+
+
 def stream_cut(reserved_nano: int) -> ApiError:
     """Sent inside a stream that reached the amount reserved for it."""
     return ApiError(

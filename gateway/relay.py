@@ -16,7 +16,7 @@ import orjson
 from budgets.usage import TokenUsage, UsageFault, usage_from_openai
 from budgets.value import value
 from gateway.allowance import Allowance
-from gateway.errors import ApiError, stream_cut, upstream_failed
+from gateway.errors import ApiError, gateway_stopping, stream_cut, upstream_failed
 from gateway.meter import StreamMeter
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.response import HangUpWatch, Receive, Send, send_part
@@ -141,9 +141,13 @@ class StreamRelay:
                 broken = _broken(error, self._provider, self._reply.status)
                 tail = b"" if broken.error is None else broken.error.as_sse()
                 return self._outcome(broken.ending, tail, broken.error)
-            except (asyncio.CancelledError, TimeoutError):
+            except TimeoutError:
                 self._reply.close()
                 return self._outcome(Ending.DEADLINE_HIT, b"")
+            except asyncio.CancelledError:
+                self._reply.close()
+                stopping = gateway_stopping()
+                return self._outcome(Ending.DEADLINE_HIT, stopping.as_sse(), stopping)
 
     async def _pump(self, watch: HangUpWatch) -> Outcome:
         kept: list[bytes] = []

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from routing.health import BreakerState
 from tests.journeys.gateway_process import GatewayProcess, assert_clean, wait_for
+from tests.journeys.scraping import scrape
 
 TINY = """\
 price = { input = "1", output = "2" }
@@ -59,25 +61,19 @@ def refused() -> Iterator[str]:
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-def metric(weir: GatewayProcess, name: str) -> dict[tuple[str, ...], float]:
-    """The values of one metric, by the values of its labels in their order."""
-    text = weir.ask("GET", "/metrics", Authorization=f"Bearer {weir.admin_key}").body.decode()
-    found: dict[tuple[str, ...], float] = {}
-    for line in text.splitlines():
-        if line.startswith((f"{name}{{", f"{name} ")):
-            labels, _, value = line.rpartition(" ")
-            parts = labels.partition("{")[2].rstrip("}").split(",")
-            found[tuple(part.partition("=")[2].strip('"') for part in parts if part)] = float(value)
-    return found
-
-
-def holds(weir: GatewayProcess) -> float:
-    """How many holds are open."""
-    return metric(weir, "weir_ledger_open_holds")[()]
+def breaker(weir: GatewayProcess, model: str = "tiny") -> str:
+    """The state of the one breaker of a model."""
+    found = scrape(weir)
+    [state] = [
+        state
+        for state in BreakerState
+        if found.value("weir_breaker_state", model=model, state=state)
+    ]
+    return state
 
 
 def assert_at_rest(weir: GatewayProcess) -> dict[str, Any]:
     """Nothing is held, nothing is under way, and the books agree; the audit's report."""
-    wait_for(lambda: holds(weir) == 0, "the last hold ends")
-    wait_for(lambda: metric(weir, "weir_requests_in_flight")[()] == 0, "the last request ends")
+    for name in ("weir_ledger_open_holds", "weir_requests_in_flight"):
+        wait_for(lambda name=name: scrape(weir).value(name) == 0, f"{name} is 0 again")  # type: ignore[misc]
     return assert_clean(weir)
