@@ -18,6 +18,7 @@ from budgets.ledger import LedgerError
 from gateway.auth import AuthError, load_secret
 from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
+from gateway.http_protocol import LimitedProtocol
 from gateway.providers.build import ProviderBuildError
 from gateway.registries.port import RegistryError
 from gateway.roles import ServeRole
@@ -160,7 +161,7 @@ def uvicorn_config(application: Any, grace_s: int = GRACE_S) -> uvicorn.Config:
     """The web server's settings; `grace_s` is how long requests may go on after a signal."""
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=LimitedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
