@@ -1,4 +1,4 @@
-"""Without the key of an optional provider, what needs it is left out and the rest stays."""
+"""What gateway.config_connected leaves out for want of a key, and what stays."""
 
 from pathlib import Path
 
