@@ -65,14 +65,14 @@ def charge_for(budget: Budget, scope_id: str, now_s: int) -> Charge:
     )
 
 
-def _tightest(charges: Iterable[Charge]) -> dict[str, Charge]:
+def tightest(charges: Iterable[Charge]) -> tuple[Charge, ...]:
     """One charge for each account: where two count the same spend, the tighter limit decides."""
     found: dict[str, Charge] = {}
     for charge in charges:
         before = found.get(charge.account)
         if before is None or _is_tighter(charge, before):
             found[charge.account] = charge
-    return found
+    return tuple(found.values())
 
 
 def _is_tighter(charge: Charge, other: Charge) -> bool:
@@ -225,7 +225,7 @@ class BudgetBook:
     ) -> tuple[Charge, ...]:
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
-        found = self._remembered[key] = tuple(_tightest(charges).values())
+        found = self._remembered[key] = tightest(charges)
         return found
 
 

@@ -221,7 +221,7 @@ def _permille(value: object) -> int:
 Permille = Annotated[int, BeforeValidator(_permille)]
 
 
-def _whole(value: object) -> int:
+def whole_number(value: object) -> int:
     """A whole number, as a number or a text; raise ValueError for anything else."""
     try:
         amount = parse_usd(value) if isinstance(value, str | int | Decimal) else Decimal(-1)
@@ -256,8 +256,8 @@ class BudgetSection(Section):
     scope: str
     window: Annotated[AnyWindow, BeforeValidator(_window)]
     limit_usd: Annotated[int | None, BeforeValidator(nano_from_usd)] = None
-    limit_tokens: Annotated[int | None, BeforeValidator(_whole)] = None
-    limit_requests: Annotated[int | None, BeforeValidator(_whole)] = None
+    limit_tokens: Annotated[int | None, BeforeValidator(whole_number)] = None
+    limit_requests: Annotated[int | None, BeforeValidator(whole_number)] = None
     timezone: str = "UTC"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()

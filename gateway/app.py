@@ -48,6 +48,8 @@ from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
 from gateway.routes.metrics import MetricsRoute
+from gateway.routes.runs import RunRoutes, RunServices
+from gateway.run_registry import RunRegistry
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer, vocabularies
@@ -82,6 +84,7 @@ class Gateway:
     health: HealthBoard
     condition: Condition
     line: Line
+    runs: RunRegistry
 
     def drain(self) -> None:
         """Let nobody wait for money any more; what is under way ends as it would."""
@@ -118,16 +121,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     data = DataDir(settings.data_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(data.owned())
-        registry = _key_registry(settings, data, stack)
+        registry, runs = _registries(settings, data, stack)
         choice, tally = LedgerChoice(settings, data), Tally()
         ledger = await choice.open(stack, tally)
         watch = LedgerWatch(ledger, tally, choice.owed_endings)
-        warehouse = Warehouse.open(
-            data.warehouse,
-            memory_limit_mb=settings.telemetry.memory_limit_mb,
-            threads=settings.telemetry.threads,
-        )
-        stack.callback(warehouse.close)
+        warehouse = _warehouse(settings, data, stack)
         run_query = query_of(warehouse)
         budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
         trimmer = Trimmer(ledger, watch)
@@ -179,14 +177,28 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             health,
             condition,
             line,
+            runs,
         )
 
 
-def _key_registry(settings: Settings, data: DataDir, stack: AsyncExitStack) -> KeyRegistry:
+def _registries(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> tuple[KeyRegistry, RunRegistry]:
     secret, server = load_secret(data.path, settings.env), settings.server
     registry = KeyRegistry(data.keys, secret, org=server.org, demo=server.demo_key)
     stack.callback(registry.close)
-    return registry
+    runs = RunRegistry(data.keys)
+    stack.callback(runs.close)
+    return registry, runs
+
+
+def _warehouse(settings: Settings, data: DataDir, stack: AsyncExitStack) -> Warehouse:
+    limits = settings.telemetry
+    warehouse = Warehouse.open(
+        data.warehouse, memory_limit_mb=limits.memory_limit_mb, threads=limits.threads
+    )
+    stack.callback(warehouse.close)
+    return warehouse
 
 
 async def _started_providers(
@@ -259,9 +271,24 @@ def build_app(gateway: Gateway) -> DataPlane:
         chat_completions=lifecycle.chat_completions,
         control_plane=ControlPlane(services),
         authenticate=gateway.registry.authenticate,
+        denial=gateway.registry.denial,
+        runs=RunRoutes(_run_services(gateway)),
         catalog=catalog,
         readiness=gateway.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,
+    )
+
+
+def _run_services(gateway: Gateway) -> RunServices:
+    return RunServices(
+        authenticate=gateway.registry.authenticate,
+        denial=gateway.registry.denial,
+        token_of=gateway.registry.run_token,
+        runs=gateway.runs,
+        ledger=gateway.ledger,
+        budgets=gateway.settings.budgets,
+        ids=gateway.condition.ids,
+        now_ms=now_ms,
     )
 
 
@@ -271,6 +298,7 @@ def _desk(gateway: Gateway) -> Desk:
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
     return Desk(
         authenticate=gateway.registry.authenticate,
+        denial=gateway.registry.denial,
         ledger=gateway.ledger,
         budgets=settings.budgets,
         prices=settings.prices,

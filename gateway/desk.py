@@ -56,6 +56,7 @@ class Desk:
     """Everything a request needs on its way; built once by gateway/app.py."""
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
+    denial: Callable[[Iterable[tuple[bytes, bytes]]], ApiError]
     ledger: LedgerStore
     budgets: BudgetBook
     prices: PriceCard

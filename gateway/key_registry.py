@@ -10,12 +10,14 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from budgets.config import TEAM_NAME, WORKFLOW_NAME
 from gateway.auth import KeyRing, Principal, Role, Secret, digest_of, new_key, read_credential
+from gateway.errors import ApiError, invalid_run_token, run_token_expired, unauthorized
+from gateway.run_grants import PREFIX, InvalidRunTokenError, RunGrant, read, sign
 
 KEYS_FILE = "keys.sqlite3"
 DEMO_KEY_ID = "demo"
@@ -87,10 +89,12 @@ class KeyRegistry:
         org: str,
         demo: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._secret = secret
         self._org = org
         self._clock = clock
+        self._now_s = now_s
         self._built_in = _built_in_keys(secret, org, demo=demo)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +118,37 @@ class KeyRegistry:
         if now_s >= self._next_check_s:
             self._next_check_s = now_s + REFRESH_S
             self._refresh()
+        if credential.startswith(PREFIX):
+            found = self._holder(credential)
+            return found if isinstance(found, Principal) else None
         return self._ring.find(credential)
+
+    def _holder(self, token: bytes) -> Principal | ApiError:
+        """Who a run token stands for: the key that opened the run, inside the run."""
+        try:
+            grant = read(self._secret.run_key, token)
+        except InvalidRunTokenError:
+            return invalid_run_token()
+        if grant.expires_s <= self._now_s():
+            return run_token_expired(grant.expires_s)
+        key = self._ring.by_id(grant.key_id)
+        if key is None:
+            return invalid_run_token()
+        workflow = key.workflow if grant.workflow is None else grant.workflow
+        return replace(key, role=Role.DATA, workflow=workflow, run=grant)
+
+    def denial(self, headers: Iterable[tuple[bytes, bytes]]) -> ApiError:
+        """Why `authenticate` knows nobody; one error for every wrong key."""
+        credential = read_credential(headers)
+        if credential is not None and credential.startswith(PREFIX):
+            found = self._holder(credential)
+            if isinstance(found, ApiError):
+                return found
+        return unauthorized()
+
+    def run_token(self, grant: RunGrant) -> str:
+        """The token of a run."""
+        return sign(self._secret.run_key, grant)
 
     def create(self, new: NewKey, now_ms: int) -> tuple[KeyRecord, str]:
         """Make a key and return it with its record: the only time it can be seen.

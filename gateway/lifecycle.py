@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from budgets.admission import surveyed
+from budgets.budget_book import tightest
 from budgets.kills import gates, killed_by, shut
 from budgets.ledger import LedgerError, Refusal, Reservation
 from budgets.scopes import Charge, ScopeKind, Unit
@@ -37,7 +38,6 @@ from gateway.errors import (
     no_route,
     overloaded,
     run_killed,
-    unauthorized,
 )
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
@@ -187,7 +187,7 @@ class Lifecycle:
         principal = self._desk.authenticate(headers)
         raw = await read_body(scope, receive, self._desk.limits.body_bytes)
         if principal is None:
-            raise unauthorized()
+            raise self._desk.denial(headers)
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
@@ -197,6 +197,8 @@ class Lifecycle:
     def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
         book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
         charges = book.charges(identity.scopes, now_ms // 1000, lone_run=lone_run)
+        if identity.granted:
+            charges = tightest((*charges, *identity.granted))
         if book.kills:
             charges += gates(charges, identity.scopes, lone_run=lone_run)
         return charges

@@ -21,6 +21,7 @@ from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
 from gateway.key_registry import KeyRegistryError
 from gateway.providers.build import ProviderBuildError
+from gateway.run_registry import RunRegistryError
 from telemetry.warehouse import WarehouseError
 
 GRACE_S = 30
@@ -33,6 +34,7 @@ STARTUP_ERRORS = (
     KeyRegistryError,
     LedgerError,
     ProviderBuildError,
+    RunRegistryError,
     WarehouseError,
 )
 OpenGateway = Callable[[Settings], AbstractAsyncContextManager[Any]]

@@ -1,12 +1,15 @@
 """Keys in a real SQLite file, shared by a gateway and a command line."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from budgets.runs import RunTerms
 from gateway.auth import Role, derive_secret
 from gateway.key_registry import KeyRegistry, KeyRegistryError, NewKey
+from gateway.run_grants import RunGrant
 
 SECRET = derive_secret("s" * 32)
 PAPERS = NewKey("Ana's laptop", "research", "papers", policy="cheap")
@@ -163,3 +166,69 @@ def test_the_file_refuses_two_keys_with_one_digest(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="digest"):
             database.execute(f"INSERT INTO api_key VALUES ({marks})", ("other", *row[1:]))
     database.close()
+
+
+# -- run tokens -------------------------------------------------------------------------------
+
+
+def bearer(token: str) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", f"Bearer {token}".encode())]
+
+
+def test_a_run_token_stands_for_its_key_inside_its_run(tmp_path: Path) -> None:
+    registry = open_registry(tmp_path)
+    record, _ = registry.create(PAPERS, 0)
+    grant = RunGrant(record.key_id, 1 << 40, (RunTerms("run~1", 5),), "reports")
+    caller = registry.authenticate(bearer(registry.run_token(grant)))
+    assert caller is not None
+    assert (caller.key_id, caller.team, caller.policy) == (record.key_id, "research", "cheap")
+    assert (caller.role, caller.workflow, caller.run) == (Role.DATA, "reports", grant)
+    plain = registry.run_token(replace(grant, workflow=None))
+    own = registry.find(plain.encode())
+    assert own is not None and own.workflow == "papers"
+    registry.close()
+
+
+def test_a_token_of_the_admin_key_is_no_admin(tmp_path: Path) -> None:
+    registry = open_registry(tmp_path)
+    grant = RunGrant("admin", 1 << 40, (RunTerms("run~1", 5),))
+    caller = registry.find(registry.run_token(grant).encode())
+    assert caller is not None and caller.role is Role.DATA
+    registry.close()
+
+
+def test_a_key_revoked_by_another_process_ends_its_run_tokens_within_a_second(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    gateway = open_registry(tmp_path, clock)
+    command = open_registry(tmp_path)
+    record, _ = command.create(PAPERS, 0)
+    clock.now_s += 1.0
+    grant = RunGrant(record.key_id, 1 << 40, (RunTerms("run~1", 5),))
+    token = gateway.run_token(grant)
+    assert gateway.find(token.encode()) is not None
+    command.revoke(record.key_id, 1)
+    clock.now_s += 1.0
+    assert gateway.find(token.encode()) is None
+    assert gateway.denial(bearer(token)).code == "invalid_run_token"
+    gateway.close()
+    command.close()
+
+
+def test_each_wrong_credential_gets_the_error_that_fits(tmp_path: Path) -> None:
+    registry = open_registry(tmp_path)
+    grant = RunGrant("demo", 1_000, (RunTerms("run~1", 5),))
+    over, changed = registry.run_token(grant), registry.run_token(grant)[:-2] + "AA"
+    codes = {
+        credential: registry.denial(bearer(credential)).code
+        for credential in ("sk-weir-wrong", over, changed, "weir-run-")
+    }
+    assert codes == {
+        "sk-weir-wrong": "invalid_api_key",
+        over: "run_token_expired",
+        changed: "invalid_run_token",
+        "weir-run-": "invalid_run_token",
+    }
+    assert registry.denial([]).code == "invalid_api_key"
+    registry.close()

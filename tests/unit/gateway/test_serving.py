@@ -73,5 +73,6 @@ def test_every_fault_of_opening_is_one_that_is_said_plainly() -> None:
         "KeyRegistryError",
         "LedgerError",
         "ProviderBuildError",
+        "RunRegistryError",
         "WarehouseError",
     }
