@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from budgets.stores.in_sqlite import SqliteLedger
-from gateway.auth import load_secret
 from gateway.budget_advice import AdviceQuestion, advice_report
 from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
 from gateway.budget_gauges import BudgetGauges
@@ -26,7 +25,10 @@ from gateway.budget_report import budget_rows
 from gateway.clock import now_ms
 from gateway.composition import (
     Trimmer,
+    open_registries,
+    open_warehouse,
     query_of,
+    started_providers,
     sweep,
     timeouts_of,
     watch_budgets,
@@ -44,7 +46,6 @@ from gateway.known_ids import KnownIds
 from gateway.ledger_choice import LedgerChoice, clock_of, collectable
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
-from gateway.providers.build import build_provider
 from gateway.providers.port import Provider
 from gateway.routes.data_plane import DataPlane
 from gateway.routes.metrics import MetricsRoute
@@ -121,11 +122,11 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
     data = DataDir(settings.data_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(data.owned())
-        registry, runs = _registries(settings, data, stack)
+        registry, runs = open_registries(settings, data, stack)
         choice, tally = LedgerChoice(settings, data), Tally()
         ledger = await choice.open(stack, tally)
         watch = LedgerWatch(ledger, tally, choice.owed_endings)
-        warehouse = _warehouse(settings, data, stack)
+        warehouse = open_warehouse(settings, data, stack)
         run_query = query_of(warehouse)
         budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
         trimmer = Trimmer(ledger, watch)
@@ -141,7 +142,7 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         stack.push_async_callback(
             asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
         )
-        providers = await _started_providers(settings, data, stack)
+        providers = await started_providers(settings, data, stack)
         alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), watch, stack)
         sweeper = asyncio.get_running_loop().create_task(sweep(ledger, tally, watch))
         stack.callback(sweeper.cancel)
@@ -179,39 +180,6 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
             line,
             runs,
         )
-
-
-def _registries(
-    settings: Settings, data: DataDir, stack: AsyncExitStack
-) -> tuple[KeyRegistry, RunRegistry]:
-    secret, server = load_secret(data.path, settings.env), settings.server
-    registry = KeyRegistry(data.keys, secret, org=server.org, demo=server.demo_key)
-    stack.callback(registry.close)
-    runs = RunRegistry(data.keys)
-    stack.callback(runs.close)
-    return registry, runs
-
-
-def _warehouse(settings: Settings, data: DataDir, stack: AsyncExitStack) -> Warehouse:
-    limits = settings.telemetry
-    warehouse = Warehouse.open(
-        data.warehouse, memory_limit_mb=limits.memory_limit_mb, threads=limits.threads
-    )
-    stack.callback(warehouse.close)
-    return warehouse
-
-
-async def _started_providers(
-    settings: Settings, data: DataDir, stack: AsyncExitStack
-) -> dict[str, Provider]:
-    providers = {
-        name: build_provider(name, section, data.path, settings.env)
-        for name, section in settings.providers.items()
-    }
-    for provider in providers.values():
-        await provider.start()
-        stack.push_async_callback(provider.stop)
-    return providers
 
 
 async def _budget_board(

@@ -1,4 +1,4 @@
-"""Parts of a gateway that run beside its requests; no ledger is opened here."""
+"""Parts of a gateway that are opened with it or run beside its requests, but for the ledger."""
 
 import asyncio
 import logging
@@ -12,13 +12,17 @@ from budgets.ledger import LedgerError
 from budgets.port import LedgerStore, OutboxRow
 from gateway.alert_store import AlertStore
 from gateway.alerts import AlertWatch
+from gateway.auth import load_secret
 from gateway.budget_board import OpenAccounts, Query
 from gateway.clock import now_ms
 from gateway.config import ServerSection, Settings
 from gateway.data_dir import DataDir
+from gateway.key_registry import KeyRegistry
 from gateway.ledger_watch import LedgerWatch
+from gateway.providers.build import build_provider
 from gateway.providers.config import ProviderSection
-from gateway.providers.port import Timeouts
+from gateway.providers.port import Provider, Timeouts
+from gateway.run_registry import RunRegistry
 from gateway.tally import LedgerOutcome, Tally
 from gateway.webhook import Receiver, Webhook
 from telemetry.queries import QueryBook
@@ -126,3 +130,39 @@ def timeouts_of(section: ProviderSection, server: ServerSection) -> Timeouts:
     """A provider's limits within the gateway's own."""
     limits = section.timeouts.to_port()
     return replace(limits, total_s=min(limits.total_s, server.request_timeout_s))
+
+
+def open_registries(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> tuple[KeyRegistry, RunRegistry]:
+    """Keys and runs, closed with the gateway; raise AuthError where there is no good secret."""
+    secret, server = load_secret(data.path, settings.env), settings.server
+    registry = KeyRegistry(data.keys, secret, org=server.org, demo=server.demo_key)
+    stack.callback(registry.close)
+    runs = RunRegistry(data.keys)
+    stack.callback(runs.close)
+    return registry, runs
+
+
+def open_warehouse(settings: Settings, data: DataDir, stack: AsyncExitStack) -> Warehouse:
+    """The warehouse, closed with the gateway; raise WarehouseError where it cannot be opened."""
+    limits = settings.telemetry
+    warehouse = Warehouse.open(
+        data.warehouse, memory_limit_mb=limits.memory_limit_mb, threads=limits.threads
+    )
+    stack.callback(warehouse.close)
+    return warehouse
+
+
+async def started_providers(
+    settings: Settings, data: DataDir, stack: AsyncExitStack
+) -> dict[str, Provider]:
+    """Every provider, started, and stopped with the gateway."""
+    providers = {
+        name: build_provider(name, section, data.path, settings.env)
+        for name, section in settings.providers.items()
+    }
+    for provider in providers.values():
+        await provider.start()
+        stack.push_async_callback(provider.stop)
+    return providers
