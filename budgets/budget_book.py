@@ -114,7 +114,8 @@ class BudgetBook:
     """Every budget, ready to say what a request is charged to.
 
     `caps_models` says whether any of them is for a model, `degrades` whether any has a share at
-    which requests use a cheaper tier, and `kills` whether one has a share at which runs end.
+    which requests use a cheaper tier, `kills` whether one has a share at which runs end, and
+    `lands` whether one keeps something for the landing of runs.
     """
 
     __slots__ = (
@@ -128,6 +129,7 @@ class BudgetBook:
         "caps_models",
         "degrades",
         "kills",
+        "lands",
     )
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
@@ -138,6 +140,7 @@ class BudgetBook:
         self.budgets: tuple[Budget, ...] = tuple(budgets)
         self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
         self.kills = any(budget.permille_of(Action.KILL_RUN) for budget in self.budgets)
+        self.lands = any(budget.landing_permille for budget in self.budgets)
         by_kind: dict[ScopeKind, list[Budget]] = {}
         for budget in self.budgets:
             by_kind.setdefault(budget.kind, []).append(budget)

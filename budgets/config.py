@@ -221,6 +221,14 @@ def _permille(value: object) -> int:
 Permille = Annotated[int, BeforeValidator(_permille)]
 
 
+def strip_permille(value: object) -> int:
+    """The share of a run's limit that is kept for its landing, in thousandths; less than all."""
+    permille = _permille(value)
+    if permille >= FULL_PERMILLE:
+        raise ValueError(f"expected a share below 1, such as 0.1, got {str(value)[:40]!r}")
+    return permille
+
+
 def whole_number(value: object) -> int:
     """A whole number, as a number or a text; raise ValueError for anything else."""
     try:
@@ -261,6 +269,7 @@ class BudgetSection(Section):
     timezone: str = "UTC"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
+    landing: Annotated[int, BeforeValidator(strip_permille)] = 0
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -276,6 +285,13 @@ class BudgetSection(Section):
                 f"a budget for a model has no {taken[0].value}: a model whose budget is used up "
                 "gives way to others by itself"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_land(self) -> Self:
+        is_run = self.scope.startswith(f"{ScopeKind.RUN}:") and self.window is Window.TOTAL
+        if self.landing and not is_run:
+            raise ValueError('landing is for budgets of runs (run:*) whose window is "total"')
         return self
 
     def _limits(self) -> Mapping[Unit, int | None]:
@@ -346,4 +362,5 @@ class BudgetSection(Section):
             self.timezone,
             self.thresholds(),
             unit,
+            self.landing,
         )

@@ -17,12 +17,16 @@ MAX_DEPTH = 8
 
 @value
 class RunTerms:
-    """A run's id inside its team, and its limits in nano-USD, tokens and requests (None: none)."""
+    """A run's id inside its team, and its limits in nano-USD, tokens and requests (None: none).
+
+    `landing_permille` thousandths of each limit are kept for its landing.
+    """
 
     run_id: str
     limit_nano: int | None = None
     limit_tokens: int | None = None
     limit_requests: int | None = None
+    landing_permille: int = 0
 
     def limits(self) -> Mapping[Unit, int | None]:
         """Every limit by what it counts."""
@@ -46,16 +50,23 @@ def run_charges(team: str, chain: tuple[RunTerms, ...]) -> tuple[Charge, ...]:
     """
     return tuple(
         [
-            _charge(f"{team}/{terms.run_id}", unit, limit)
+            _charge(f"{team}/{terms.run_id}", unit, limit, terms.landing_permille)
             for terms in chain
             for unit, limit in terms.limits().items()
         ]
     )
 
 
-def _charge(scope_id: str, unit: Unit, limit: int | None) -> Charge:
+def _charge(scope_id: str, unit: Unit, limit: int | None, landing_permille: int) -> Charge:
     if limit is not None:
-        budget = Budget(ScopeKind.RUN, scope_id, Window.TOTAL, limit, unit=unit)
+        budget = Budget(
+            ScopeKind.RUN,
+            scope_id,
+            Window.TOTAL,
+            limit,
+            unit=unit,
+            landing_permille=landing_permille,
+        )
         return charge_for(budget, scope_id, 0)
     account = account_id(ScopeKind.RUN, scope_id, Window.TOTAL, 0, unit)
     return Charge(account, f"{ScopeKind.RUN}:{scope_id}", Window.TOTAL, None, None, unit=unit)

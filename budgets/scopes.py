@@ -93,7 +93,7 @@ class Budget:
     """A limit for one scope, or for each scope whose id begins like a `scope_id` that ends in `*`.
 
     The limit is in the budget's `unit`: nano-USD, tokens or requests. `at` says what happens at
-    which share of it.
+    which share of it. Of a run, `landing_permille` thousandths are kept for its landing.
     """
 
     kind: ScopeKind
@@ -103,6 +103,7 @@ class Budget:
     timezone: str = "UTC"
     at: tuple[Threshold, ...] = ()
     unit: Unit = Unit.USD
+    landing_permille: int = 0
 
     @property
     def name(self) -> str:
@@ -124,9 +125,17 @@ class Budget:
         return min(self.permille_of(Action.REFUSE), default=FULL_PERMILLE)
 
     @property
+    def strip_nano(self) -> int:
+        """What is kept for the landing of a run."""
+        return -(-self.limit_nano * self.landing_permille // FULL_PERMILLE)
+
+    @property
     def refuse_nano(self) -> int:
-        """What requests may spend: the limit, or the share of it beyond which they are refused."""
-        return self.limit_nano * self.refuse_permille // FULL_PERMILLE
+        """What requests may spend: the limit, or the share of it beyond which they are refused.
+
+        Without what is kept for the landing of a run.
+        """
+        return max(0, self.limit_nano * self.refuse_permille // FULL_PERMILLE - self.strip_nano)
 
 
 @value

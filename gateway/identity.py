@@ -18,6 +18,7 @@ from budgets.value import value
 from gateway.auth import Principal
 from gateway.errors import bad_request, run_fixed
 from gateway.known_ids import OVERFLOW, KnownIds
+from gateway.landings import wants_landing
 from gateway.run_grants import RunGrant
 from gateway.tags import read_tags
 
@@ -40,7 +41,8 @@ class Identity:
 
     `workflow`, `run`, `user` and `tags` are what it is charged to, without the team. `overflow`
     names the kinds of which the team has brought too many new ids. `granted` are the charges of a
-    run that was opened with a budget of its own, and of the runs above it.
+    run that was opened with a budget of its own, and of the runs above it; `lands` where it is the
+    last request of its run.
     """
 
     scopes: Scopes
@@ -51,6 +53,7 @@ class Identity:
     tags: Mapping[str, str]
     overflow: tuple[str, ...] = ()
     granted: tuple[Charge, ...] = ()
+    lands: bool = False
 
     @property
     def parent_runs(self) -> tuple[str, ...]:
@@ -115,7 +118,8 @@ def identify(
         tags=tuple([f"{team}/{name}={value}" for name, value in tags.items()]),
     )
     granted = () if grant is None else run_charges(team, grant.chain)
-    return Identity(scopes, workflow, run, source, user, tags, tuple(naming.overflow), granted)
+    overflow, lands = tuple(naming.overflow), wants_landing(headers)
+    return Identity(scopes, workflow, run, source, user, tags, overflow, granted, lands)
 
 
 def _workflow(

@@ -93,7 +93,7 @@ def _to_json(grant: RunGrant) -> dict[str, Any]:
         "key": grant.key_id,
         "until": grant.expires_s,
         "runs": [
-            (terms.run_id, terms.limit_nano, terms.limit_tokens, terms.limit_requests)
+            (terms.run_id, *terms.limits().values(), terms.landing_permille)
             for terms in grant.chain
         ],
         "workflow": grant.workflow,

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from budgets.config import WORKFLOW_NAME, Section, is_tag, whole_number
+from budgets.config import WORKFLOW_NAME, Section, is_tag, strip_permille, whole_number
 from budgets.money import nano_from_usd
 from budgets.runs import MAX_DEPTH, RunTerms, beyond
 from budgets.units import in_words
@@ -49,6 +49,7 @@ class RunSection(Section):
     name: str = DEFAULT_NAME
     workflow: str | None = None
     tags: Annotated[dict[str, str], Field(max_length=MAX_TAGS, default_factory=dict)]
+    landing: Annotated[int, BeforeValidator(strip_permille)] = 0
     ttl_s: Annotated[int, Field(ge=1, le=MAX_TTL_S)] = DEFAULT_TTL_S
 
     @field_validator("name")
@@ -109,6 +110,7 @@ def opened_run(principal: Principal, asked: RunSection, now_s: int) -> OpenedRun
         limits.limit_usd,
         limits.limit_tokens,
         limits.limit_requests,
+        asked.landing,
     )
     _check_limits(terms, chain)
     grant = RunGrant(

@@ -62,7 +62,7 @@ class RunRegistry:
     def add(self, run: OpenedRun) -> None:
         """Keep a run until a month after its end; raise RunRegistryError where that fails."""
         grant = run.grant
-        runs = [(one.run_id, *one.limits().values()) for one in grant.chain]
+        runs = [(one.run_id, *one.limits().values(), one.landing_permille) for one in grant.chain]
         try:
             self._connection.execute(
                 "DELETE FROM opened_run WHERE rowid IN "

@@ -145,7 +145,7 @@ class Spender:
             spending.card.name,
         )
         reserved = (b"x-weir-reserved-usd", format_usd(spending.hold.amount_nano).encode())
-        own = [*self._own_headers(spending), reserved]
+        own = [*self._own_headers(spending), reserved, *_left_of_run(spending, spending.bill)]
         await start_stream(send, reply.status, relayed_headers(reply.headers, own))
         relay = StreamRelay(
             reply,
@@ -261,6 +261,7 @@ class Spender:
             return
         own = self._own_headers(spending)
         own.append((b"x-weir-cost-usd", format_usd(spending.event.cost_nano).encode()))
+        own += _left_of_run(spending, spending.bill)
         if outcome.error is not None:
             await send_error(send, outcome.error, own)
             return
