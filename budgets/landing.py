@@ -28,20 +28,19 @@ def strips(charges: Sequence[Charge], run: str) -> tuple[Charge, ...]:
     )
 
 
+def landing_charge(run: str) -> Charge:
+    """What the one landing of a run is charged to."""
+    scope = f"{ScopeKind.RUN.value}:{run}"
+    return Charge(landing_account(run), scope, Window.TOTAL, 1, None, unit=Unit.REQUESTS)
+
+
 def landing(charges: Sequence[Charge], run: str) -> tuple[Charge, ...]:
     """The charges of the request that uses the strip; as they were where its run keeps none."""
     kept = {charge.account for charge in strips(charges, run)}
     if not kept:
         return tuple(charges)
-    own = Charge(
-        landing_account(run),
-        f"{ScopeKind.RUN.value}:{run}",
-        Window.TOTAL,
-        1,
-        None,
-        unit=Unit.REQUESTS,
-    )
-    return (*[_whole(charge) if charge.account in kept else charge for charge in charges], own)
+    whole = [_whole(charge) if charge.account in kept else charge for charge in charges]
+    return (*whole, landing_charge(run))
 
 
 def _whole(charge: Charge) -> Charge:

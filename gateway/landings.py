@@ -39,11 +39,15 @@ class Approach:
     left: Mapping[Unit, int]
     is_free: bool
 
-    def headers(self, taken: Mapping[Unit, int]) -> list[tuple[bytes, bytes]]:
-        """What is left above the strip after a request, where that is less than the strip."""
+    def headers(self, nano: int, tokens: int, requests: int) -> list[tuple[bytes, bytes]]:
+        """What a request that took so much leaves above the strip, if that is less than the strip.
+
+        A stream takes what it holds, because its cost is not known when it begins.
+        """
+        taken = {Unit.USD: nano, Unit.TOKENS: tokens, Unit.REQUESTS: requests}
         told = []
         for unit, above in self.above.items():
-            left = max(0, above - taken.get(unit, 0))
+            left = max(0, above - taken[unit])
             if left < self.strip[unit]:
                 amount = str(as_json(left, unit)).encode()
                 told.append((f"x-weir-run-left-{unit.value}".encode(), amount))
@@ -85,9 +89,7 @@ def approach_of(accounts: Mapping[str, Account], strips: Sequence[Charge], run: 
     return Approach(names, account, above, strip, left, is_free)
 
 
-def _with(
-    error: ApiError, landing: Mapping[str, object], header: bytes, words: str
-) -> ApiError:
+def _with(error: ApiError, landing: Mapping[str, object], header: bytes, words: str) -> ApiError:
     return replace(
         error,
         message=error.message + words,

@@ -10,10 +10,11 @@ from budgets.actions import Action
 from budgets.admission import Headroom, counted, headroom, surveyed
 from budgets.budget_book import BudgetBook
 from budgets.kills import killed_account
+from budgets.landing import landing_account
 from budgets.ledger import NOTHING, Account, LedgerError
 from budgets.port import LedgerStore
 from budgets.runs import run_charges
-from budgets.scopes import ScopeKind, Unit
+from budgets.scopes import FULL_PERMILLE, ScopeKind, Unit
 from budgets.units import as_json
 from gateway.auth import Principal
 from gateway.errors import (
@@ -84,7 +85,7 @@ class RunRoutes:
             services.runs.add(run)
         except RunRegistryError as error:
             raise ledger_unavailable() from error
-        return {**_terms(run), "token": services.token_of(run.grant)}
+        return {**_terms(run, landing_free=True), "token": services.token_of(run.grant)}
 
     async def _show(self, scope: Scope) -> Mapping[str, Any]:
         services = self._services
@@ -98,16 +99,18 @@ class RunRoutes:
         charges = run_charges(run.team, run.grant.chain)
         killed = self._killed_accounts(run)
         try:
-            accounts = await services.ledger.survey([*surveyed(charges), *killed])
+            names = [*surveyed(charges), *killed, landing_account(f"{run.team}/{run_id}")]
+            accounts = await services.ledger.survey(names)
         except LedgerError as error:
             raise ledger_unavailable() from error
         left = headroom(accounts, charges)
         own = [charge for charge in charges if charge.scope.endswith(f"/{run.grant.run_id}")]
         spent = {charge.unit: counted(accounts, charge) for charge in own}
+        landed = accounts.get(names[-1], NOTHING).committed_nano > 0
         is_killed = any(accounts.get(name, NOTHING).committed_nano for name in killed)
         is_over = run.grant.expires_s <= services.now_ms() // 1_000
         return {
-            **_terms(run),
+            **_terms(run, landing_free=not landed),
             "state": "killed" if is_killed else "expired" if is_over else _state(left),
             "requests": spent[Unit.REQUESTS].posted_nano,
             "spent": _amounts(spent, "posted_nano"),
@@ -146,9 +149,10 @@ class RunRoutes:
         return found if below else None
 
 
-def _terms(run: OpenedRun) -> dict[str, Any]:
-    """A run as it was opened."""
+def _terms(run: OpenedRun, *, landing_free: bool) -> dict[str, Any]:
+    """A run as it was opened, and whether its landing is still to come."""
     grant = run.grant
+    share = grant.chain[0].landing_permille / FULL_PERMILLE
     return {
         "id": grant.run_id,
         "object": "weir.run",
@@ -160,6 +164,7 @@ def _terms(run: OpenedRun) -> dict[str, Any]:
             f"limit_{unit.value}": None if limit is None else as_json(limit, unit)
             for unit, limit in grant.chain[0].limits().items()
         },
+        "landing": {"share": f"{share:g}", "available": landing_free} if share else None,
         "created_at": run.created_s or None,
         "expires_at": grant.expires_s,
     }

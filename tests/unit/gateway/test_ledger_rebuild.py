@@ -1,5 +1,6 @@
 """The entries of a ledger, read back from the events that tell of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from budgets.budget_book import BudgetBook
@@ -143,6 +144,10 @@ def test_a_run_with_a_budget_of_its_own_gets_back_what_it_and_its_runs_spent(
     [plain] = restored_entries(warehouse, BudgetBook([]))
     [with_budget] = restored_entries(warehouse, BOOK)
     warehouse.close()
+    landed = stored(tmp_path / "landed", replace(event, landed=True))
+    [last] = restored_entries(landed, BudgetBook([]))
+    landed.close()
+    assert (last.accounts[-1], last.bill.posted[-1]) == ("run:lab/low~2|total/landing|0", 1)
     taken = dict(zip(plain.accounts, plain.bill.posted, strict=True))
     tokens = 101 + 1 + 50 + 1
     assert taken == {

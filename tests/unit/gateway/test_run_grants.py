@@ -15,7 +15,7 @@ KEY = derive_secret("s" * 32).run_key
 GRANT = RunGrant(
     "k1",
     1_795_300_000,
-    (RunTerms("low~2", 5, None, 7), RunTerms("top~1", None, 10**15, None)),
+    (RunTerms("low~2", 5, None, 7, 100), RunTerms("top~1", None, 10**15, None)),
     "reports",
     {"customer": "acme co"},
 )

@@ -33,11 +33,13 @@ def test_a_run_has_what_was_asked_for_under_an_id_that_nobody_can_name() -> None
         workflow="reports",
         tags={"b": "2", "a": "1"},
         ttl_s=60,
+        landing=0.05,
     )
     grant = run.grant
     assert (run.team, run.name, run.created_s) == ("lab", "nightly", NOW_S)
     [terms] = grant.chain
     assert (terms.limit_nano, terms.limit_tokens, terms.limit_requests) == (250_000_000, 2_000, 7)
+    assert terms.landing_permille == 50
     assert grant.run_id.startswith("nightly~")
     assert (grant.key_id, grant.expires_s) == ("key1", NOW_S + 60)
     assert (grant.workflow, list(grant.tags.items())) == ("reports", [("a", "1"), ("b", "2")])
@@ -65,6 +67,8 @@ def test_a_run_has_what_was_asked_for_under_an_id_that_nobody_can_name() -> None
         ({"tags": {f"t{n}": "1" for n in range(11)}}, "tags", "at most 10"),
         ({"ttl_s": 0}, "ttl_s", "greater than or equal to 1"),
         ({"ttl_s": 10**9}, "ttl_s", "less than or equal to 2592000"),
+        ({"landing": 1}, "landing", "a share below 1"),
+        ({"landing": "10 %"}, "landing", "a share of the limit"),
         ({"run": "x"}, "run", "unknown key"),
     ],
 )

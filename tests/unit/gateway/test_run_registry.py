@@ -10,7 +10,7 @@ from gateway.run_registry import KEPT_S, OpenedRun, RunRegistry, RunRegistryErro
 
 
 def a_run(number: int, created_s: int = 1_000, ttl_s: int = 60) -> OpenedRun:
-    chain = (RunTerms(f"run~{number}", 5, None, 7), RunTerms("top~1", 9))
+    chain = (RunTerms(f"run~{number}", 5, None, 7, 100), RunTerms("top~1", 9))
     grant = RunGrant("k1", created_s + ttl_s, chain, "reports", {"a": "1"})
     return OpenedRun("lab", "run", grant, created_s)
 

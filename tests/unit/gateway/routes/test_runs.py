@@ -248,6 +248,30 @@ def test_a_team_opens_only_so_many_runs_in_an_hour(tmp_path: Path) -> None:
     tell(tmp_path, story, "[server]\nmax_new_ids_per_hour = 3\n" + CONFIG)
 
 
+def test_a_run_with_a_strip_lands_once_and_says_whether_it_has(tmp_path: Path) -> None:
+    async def story(weir: Opened) -> None:
+        opened_one = await open_run(weir, budget={"limit_requests": 3}, landing="0.3")
+        found = json_of(opened_one)
+        run_id, token = str(found["id"]), str(found["token"])
+        assert found["landing"] == {"share": "0.3", "available": True}
+        told = await look(weir, run_id, token)
+        assert (told["left"]["requests"], told["landing"]) == (2, found["landing"])
+        assert [(await say(weir, token)).status for _ in range(3)] == [200, 200, 402]
+        bearer = (b"authorization", f"Bearer {token}".encode())
+        statuses = []
+        for _ in range(2):
+            client = Client(
+                chat("#weir:say=one", max_tokens=10), headers=[bearer, (b"x-weir-landing", b"use")]
+            )
+            await weir.send(client, "POST", CHAT)
+            statuses.append(client.status)
+        assert statuses == [200, 402]
+        told = await look(weir, run_id, token)
+        assert (told["requests"], told["landing"]) == (3, {"share": "0.3", "available": False})
+
+    tell(tmp_path, story)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
