@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
 
-.PHONY: setup run test lint bench lock nightly clean
+.PHONY: setup run test lint bench lock nightly mutants clean
 
 setup: .venv/.installed
 	@:
@@ -29,7 +29,11 @@ test: setup
 
 nightly: setup
 	@.ci/system-deps test
-	@$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
+	@WEIR_TEST_REPEATS=50 $(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
+
+# Counts the changes to the ledger's rules that no test would notice.
+mutants: setup
+	@.ci/mutants
 
 lint: setup
 	$(BIN)/ruff check .
@@ -47,5 +51,5 @@ lock: setup
 
 # The ledger in data/ is not a cache and stays.
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis bench/results
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

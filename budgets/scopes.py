@@ -7,7 +7,7 @@ for each of its buckets.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -85,7 +85,17 @@ class Scopes:
 
     def with_model(self, model: str) -> "Scopes":
         """The same parties, and the model that answered."""
-        return replace(self, model=model)
+        return Scopes(
+            self.org,
+            self.team,
+            self.key,
+            self.workflow,
+            self.run,
+            self.parents,
+            self.user,
+            self.tags,
+            model,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ largest of a budget only. docs/metrics.md lists the same metrics.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 from budgets.ledger import Account, HoldState
 from budgets.money import NANO_PER_USD
@@ -17,7 +18,9 @@ from gateway.budget_gauges import Standing, Standings
 from gateway.ledger_watch import LedgerState
 from gateway.tally import Histogram, LedgerOutcome, Tally
 from routing.health import BreakerState
-from telemetry.collector import CollectorState
+
+if TYPE_CHECKING:
+    from telemetry.collector import CollectorState
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,10 @@ METRICS: tuple[Metric, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found at one moment; None for what cannot be known while the ledger is away."""
+    """What was found at one moment.
+
+    None for what cannot be known while the ledger is away, and what another process knows.
+    """
 
     version: str
     ledger: str
@@ -148,7 +154,7 @@ class Reading:
     standings: Standings | None
     alerts: Mapping[str, int] | None
     overflowed: Mapping[str, int]
-    collector: CollectorState
+    collector: "CollectorState | None"
     providers: Mapping[str, bool]
     breakers: Mapping[tuple[str, str], BreakerState]
 
@@ -176,7 +182,8 @@ def samples(reading: Reading) -> Iterator[Sample]:
         yield Sample("weir_alerts_total", (), sum(reading.alerts.values()))
         for state, number in reading.alerts.items():
             yield Sample("weir_alert_deliveries", (state,), number)
-    yield from _collector(reading.collector)
+    if reading.collector is not None:
+        yield from _collector(reading.collector)
     for provider, ready in reading.providers.items():
         yield Sample("weir_provider_ready", (provider,), int(ready))
     for (provider, model), breaker in reading.breakers.items():
@@ -247,7 +254,7 @@ def _amounts(name: str, labels: tuple[str, ...], one: Standing) -> Iterator[Samp
     yield Sample(f"{name}_held_{unit}", labels, _in_unit(one.account.held_nano, unit))
 
 
-def _collector(state: CollectorState) -> Iterator[Sample]:
+def _collector(state: "CollectorState") -> Iterator[Sample]:
     yield Sample("weir_collector_up", (), int(state.running))
     yield Sample("weir_collector_waiting_rows", (), state.waiting_rows)
     yield Sample("weir_collector_behind_seconds", (), state.behind_ms / 1000)

@@ -63,7 +63,8 @@ def read_chat_request(raw: bytes) -> ChatRequest:
     if options is not None and not isinstance(options, dict):
         raise bad_request("`stream_options` must be an object.", "stream_options", "invalid_type")
     _refuse_other_limits(body)
-    choices = _positive(body, "n") or 1
+    # Some servers make `best_of` answers, bill them all and send the best `n`.
+    choices = max(_positive(body, "n") or 1, _positive(body, "best_of") or 1)
     return ChatRequest(
         raw=raw,
         body=body,

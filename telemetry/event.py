@@ -144,7 +144,7 @@ def assumed_event(draft: bytes, posted_nano: int, now_ms: int) -> OutboxEvent:
     event.kind = EventKind.ASSUMED
     event.ending = Ending.UNKNOWN
     event.usage_source = UsageSource.ASSUMED
-    event.cost_nano = event.output_cost_nano = posted_nano
+    event.reserved_nano = event.cost_nano = event.output_cost_nano = posted_nano
     event.ended_ms = now_ms
     return event.to_outbox()
 

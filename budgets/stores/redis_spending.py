@@ -35,7 +35,8 @@ class RedisSpending:
     def spent_by_party(self, since_ms: int, bucket_s: int | None) -> Iterable[PartySpend]:
         """What was posted for requests admitted since a moment, by who spent it."""
         sums: dict[tuple[Any, ...], list[int]] = {}
-        for key, correction in ((self._keys.entry, False), (self._keys.correction, True)):
+        # An entry is there before its correction, so no correction is read without it.
+        for key, correction in ((self._keys.correction, True), (self._keys.entry, False)):
             seen: set[bytes] = set()  # a scan may say the same entry twice
             for page in self._pages(key):
                 for hold_id, text in page.items():

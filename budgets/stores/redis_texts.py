@@ -42,11 +42,22 @@ def read_parties(parties: Sequence[Any] | None, model: str = "") -> Scopes | Non
     """The parties of a text that was read, with the model that an entry names beside them."""
     if parties is None:
         return None
-    org, team, key, workflow, run, *more = parties
-    if not more:
-        return Scopes(org, team, key, workflow, run, model=model)
-    parents, user, tags, known = more
-    return Scopes(org, team, key, workflow, run, tuple(parents), user, tuple(tags), model or known)
+    if len(parties) == 5:
+        return _scopes(*parties, model)
+    org, team, key, workflow, run, parents, user, tags, known = parties
+    model = model or known
+    return Scopes(org, team, key, workflow, run, tuple(parents), user, tuple(tags), model)
+
+
+@lru_cache(maxsize=4096)
+def _scopes(org: str, team: str, key: str, workflow: str, run: str, model: str) -> Scopes:
+    """Equal parties are one value: a million entries are of a few thousand."""
+    return Scopes(org, team, key, workflow, run, model=model)
+
+
+@lru_cache(maxsize=4096)
+def _accounts(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
 
 
 def read_hold(hold_id: str, stored: bytes) -> Hold:
@@ -77,7 +88,7 @@ def read_entry(hold_id: str, fields: Sequence[Any], *, correction: bool) -> Entr
     admitted_ms, parties, model, tokens, each = fields[5:-1] if len(fields) > 6 else _UNKNOWN
     return Entry(
         Settlement(hold_id, HoldState(state), posted_nano, overrun_nano, correction=correction),
-        tuple(fields[-1]),
+        _accounts(tuple(fields[-1])),
         event_id,
         ended_ms,
         admitted_ms,

@@ -7,7 +7,8 @@ import orjson
 from gateway.auth import Principal
 from gateway.errors import ApiError, method_not_allowed, not_found
 from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
-from gateway.routes.runs import PATH, RunRoutes
+from gateway.routes.runs import PATH as RUNS_PATH
+from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -40,7 +41,7 @@ class DataPlane:
         self._routes: Mapping[str, Mapping[str, Handler]] = {
             "/v1/chat/completions": {"POST": chat_completions},
             "/v1/models": {"GET": self._models},
-            PATH: {"POST": runs.open},
+            RUNS_PATH: {"POST": runs.open},
             "/healthz": {"GET": self._alive, "HEAD": self._alive},
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
@@ -52,7 +53,7 @@ class DataPlane:
         """One HTTP request."""
         path = scope["path"]
         methods = self._routes.get(path)
-        if methods is None and path.startswith(f"{PATH}/"):
+        if methods is None and path.startswith(f"{RUNS_PATH}/"):
             methods = self._one_run
         if methods is not None:
             handler = methods.get(scope["method"])

@@ -19,11 +19,13 @@ from budgets.units import as_json
 from gateway.auth import Principal
 from gateway.errors import (
     ApiError,
+    answered_elsewhere,
     ledger_unavailable,
     run_not_found,
     too_many_runs,
 )
 from gateway.known_ids import KnownIds
+from gateway.registries.port import RegistryError, RunStore
 from gateway.response import (
     ClientGone,
     RawHeaders,
@@ -36,7 +38,7 @@ from gateway.response import (
 )
 from gateway.run_grants import RunGrant
 from gateway.run_opening import MAX_BODY_BYTES, opened_run, read_run
-from gateway.run_registry import OpenedRun, RunRegistry, RunRegistryError
+from gateway.run_registry import OpenedRun
 
 PATH = "/v1/runs"
 JSON = (b"content-type", b"application/json")
@@ -45,16 +47,17 @@ UNITS = (Unit.USD, Unit.TOKENS, Unit.REQUESTS)
 
 @dataclass(frozen=True, slots=True)
 class RunServices:
-    """What the routes ask of the gateway."""
+    """What the routes ask of the gateway; with `opens` false another process opens runs."""
 
     authenticate: Callable[[RawHeaders], Principal | None]
     denial: Callable[[RawHeaders], ApiError]
     token_of: Callable[[RunGrant], str]
-    runs: RunRegistry
+    runs: RunStore
     ledger: LedgerStore
     budgets: BudgetBook
     ids: KnownIds
     now_ms: Callable[[], int]
+    opens: bool = True
 
 
 class RunRoutes:
@@ -73,6 +76,8 @@ class RunRoutes:
 
     async def _open(self, scope: Scope, receive: Receive) -> Mapping[str, Any]:
         services = self._services
+        if not services.opens:
+            raise answered_elsewhere()
         principal = services.authenticate(scope["headers"])
         body = await read_body(scope, receive, MAX_BODY_BYTES)
         if principal is None:
@@ -82,8 +87,8 @@ class RunRoutes:
         if not services.ids.may_open(ScopeKind.RUN, run.team, run.grant.run_id):
             raise too_many_runs(services.ids.new_per_hour)
         try:
-            services.runs.add(run)
-        except RunRegistryError as error:
+            await services.runs.add(run)
+        except RegistryError as error:
             raise ledger_unavailable() from error
         return {**_terms(run, landing_free=True), "token": services.token_of(run.grant)}
 
@@ -93,7 +98,10 @@ class RunRoutes:
         if principal is None:
             raise services.denial(scope["headers"])
         run_id = str(scope["path"]).removeprefix(f"{PATH}/")
-        run = self._found(principal, run_id)
+        try:
+            run = await self._found(principal, run_id)
+        except RegistryError as error:
+            raise ledger_unavailable() from error
         if run is None:
             raise run_not_found(run_id)
         charges = run_charges(run.team, run.grant.chain)
@@ -134,9 +142,9 @@ class RunRoutes:
             for terms in run.grant.chain
         ]
 
-    def _found(self, principal: Principal, run_id: str) -> OpenedRun | None:
+    async def _found(self, principal: Principal, run_id: str) -> OpenedRun | None:
         """The run, where the caller may ask about it: its own, one it opened, or one below that."""
-        found = self._services.runs.find(principal.team, run_id)
+        found = await self._services.runs.find(principal.team, run_id)
         holder = principal.run
         if holder is None:
             own = found is not None and found.grant.key_id == principal.key_id

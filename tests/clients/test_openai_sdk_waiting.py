@@ -59,7 +59,7 @@ def test_a_busy_budget_is_a_rate_limit_error_after_every_retry(
     tmp_path: Path, up: Upstream
 ) -> None:
     up.play = Play(tokens=MAX_TOKENS, gated=True)
-    config = upstream_config(up.base_url, budget("key:*", "0.0002"), "budget_wait_ms = 50")
+    config = upstream_config(up.base_url, budget("key:*", "0.00013"), "budget_wait_ms = 50")
     with gateway(tmp_path, config) as weir, ThreadPoolExecutor(1) as pool:
         first = pool.submit(weir.chat, "Hello", max_tokens=MAX_TOKENS)
         wait_for(lambda: up.answering == 1, "the first is sent")
@@ -78,7 +78,7 @@ def test_a_busy_budget_is_a_rate_limit_error_after_every_retry(
 
 def test_a_retry_finds_the_money_that_has_come_back(tmp_path: Path, up: Upstream) -> None:
     up.play = Play(tokens=MAX_TOKENS, gated=True)
-    config = upstream_config(up.base_url, budget("key:*", "0.0002"), "budget_wait_ms = 0")
+    config = upstream_config(up.base_url, budget("key:*", "0.00013"), "budget_wait_ms = 0")
     with gateway(tmp_path, config) as weir, ThreadPoolExecutor(2) as pool:
         first = pool.submit(weir.chat, "Hello", max_tokens=MAX_TOKENS)
         wait_for(lambda: up.answering == 1, "the first is sent")

@@ -80,6 +80,8 @@ def test_an_account_is_opened_with_a_total_once(backend: Backend, tmp_path: Path
             await ledger.store.carry_over({KEY: total, f"{KEY}0": 1}, NOON_MS)
             assert await ledger.account(KEY) == Account(total, 0, 0)
         assert await ledger.account(f"{KEY}0") == Account(1, 0, 0)
+        await ledger.store.carry_over({KEY: 40, f"{KEY}0": 2}, NOON_MS)
+        assert await ledger.account(f"{KEY}0") == Account(2, 0, 0)
         refusal = await refused(ledger.store, reservation("h1", 61, charge(KEY, 100)))
         assert refusal.spent_nano == 40
         await spent(ledger.store, reservation("h2", 60, charge(KEY, 100)), 60)
@@ -144,6 +146,8 @@ def test_the_books_know_every_party_of_a_request_and_the_model_that_answered(
             away = await sent(ledger.store, asked)
             answered = Bill(9, "gpt-4o" if number % 2 else "")
             await ledger.store.settle(away, 10 + number, event(asked.hold_id), answered)
+        nobody = await sent(ledger.store, reservation("of nobody", 50))
+        await ledger.store.settle(nobody, 5, event("of nobody"), Bill(9, "gpt-4o"))
         with ledger.books() as books:
             found = {row.scopes: row.posted_nano for row in books.spent_by_party(0, None)}
         assert found == {

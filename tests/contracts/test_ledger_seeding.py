@@ -1,10 +1,13 @@
 """Two gateways that open new budgets on one Redis: everything once, and nothing forgotten."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis import Redis
 
 from budgets.ledger import Account, LedgerError
 from budgets.scopes import Scopes
@@ -139,6 +142,44 @@ def test_whoever_reads_who_spent_what_finds_everything_that_was_there_once(tmp_p
             [row] = spending.spent_by_party(NOON_MS, None)
         assert row.posted_nano == 7 * (2 * SCAN_COUNT + 50) + 3 * SCAN_COUNT + 4
         assert row.requests == 5 * SCAN_COUNT + 51
+
+    play(tmp_path, story)
+
+
+class InterruptedRedis(Redis):
+    """A client whose first page is read, and then something else happens."""
+
+    def __init__(self, socket: str, happening: Callable[[], None]) -> None:
+        super().__init__(unix_socket_path=socket)
+        self._happening: Callable[[], None] | None = happening
+
+    def hscan(self, *args: Any, **options: Any) -> Any:
+        page = super().hscan(*args, **options)
+        if self._happening is not None:
+            self._happening, happening = None, self._happening
+            happening()
+        return page
+
+
+def test_no_correction_is_read_without_what_it_corrects(tmp_path: Path) -> None:
+    async def story(pair: Pair) -> None:
+        late = await sent(pair.first, replace(reservation("late", 90), scopes=ANA))
+        loop = asyncio.get_running_loop()
+
+        async def end() -> None:
+            await pair.first.expire(NOON_MS + 10_000_000)
+            await pair.first.settle(late, 4, event("late"))
+
+        def happening() -> None:
+            asyncio.run_coroutine_threadsafe(end(), loop).result(20)
+
+        client = InterruptedRedis(pair.url.removeprefix("unix://"), happening)
+        spending = RedisSpending(client, pair.keys)
+        [row] = await asyncio.to_thread(spending.spent_by_party, 0, None)
+        assert row.posted_nano == 90
+        [row] = await asyncio.to_thread(spending.spent_by_party, 0, None)
+        assert row.posted_nano == 4
+        client.close()
 
     play(tmp_path, story)
 

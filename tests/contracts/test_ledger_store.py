@@ -334,15 +334,17 @@ def test_the_books_tell_each_days_entries_apart(backend: Backend, tmp_path: Path
         one = await sent(ledger.store, reservation("h1", 70))
         two = await sent(ledger.store, reservation("h2", 70))
         three = await held(ledger.store, reservation("h3", 70))
+        four = await sent(ledger.store, reservation("h4", 70))
         await ledger.store.settle(one, 45, event("e1"))
         await ledger.store.settle(two, 46, event("e2", next_day_ms))
         await ledger.store.release(three, None)
+        await ledger.store.release(four, event("e4", next_day_ms))
         with ledger.books() as books:
             totals = {
                 total.day: (total.entries, total.posted_nano) for total in books.totals_by_day()
             }
-            assert totals == {"2026-11-01": (1, 45), "2026-11-02": (1, 46)}
-            assert books.entries_of_day("2026-11-02") == {"e2": 46}
-            assert [row.event_id for row in books.outbox()] == ["e1", "e2"]
+            assert totals == {"2026-11-01": (1, 45), "2026-11-02": (2, 46)}
+            assert books.entries_of_day("2026-11-02") == {"e2": 46, "e4": 0}
+            assert [row.event_id for row in books.outbox()] == ["e1", "e2", "e4"]
 
     play(backend, tmp_path, story)

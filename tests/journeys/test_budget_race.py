@@ -4,9 +4,7 @@ The money set aside is more than an answer costs, so at first fewer than ten fit
 in line for what comes back, and try again when they are told to.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,18 @@ import pytest
 from budgets.money import format_usd, nano_from_usd
 from tests.journeys.gateway_process import (
     Answer,
-    GatewayProcess,
     assert_clean,
     budget,
     gateway,
     sse_data,
     upstream_config,
 )
+from tests.journeys.prompts import MESSAGE
+from tests.journeys.racing import persistent, race
 from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
 
 PAID = 10
 MAX_TOKENS = 20
-MESSAGE = "Which way does the water run?"
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
 COST_NANO = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
 
@@ -51,20 +49,6 @@ def ceiling_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
             return ceiling_nano
 
         yield ask
-
-
-def persistent(weir: GatewayProcess, **fields: Any) -> Answer:
-    """Ask as an SDK does that never gives up: a 429 is tried again when its header says."""
-    while (answer := weir.chat(MESSAGE, **fields)).status == 429:
-        assert (answer.error["code"], answer.headers["x-should-retry"]) == ("budget_busy", "true")
-        time.sleep(int(answer.headers["retry-after"]))
-    return answer
-
-
-def race(weir: GatewayProcess, asked: int, **fields: Any) -> list[Answer]:
-    with ThreadPoolExecutor(asked) as pool:
-        answers = [pool.submit(persistent, weir, **dict(fields)) for _ in range(asked)]
-        return [answer.result() for answer in answers]
 
 
 def assert_refused(answer: Answer, scope: str, limit_nano: int) -> None:
@@ -115,7 +99,7 @@ def test_exactly_those_that_the_budget_can_pay_are_served(
     up.play = Play(tokens=MAX_TOKENS, first_delay_s=0.02)
     limits = {"max_tokens": MAX_TOKENS} if bounded else {}
     with gateway(tmp_path, config) as weir:
-        answers = race(weir, asked, headers=headers, stream=stream, **limits)
+        answers = race(asked, lambda _: persistent(weir, headers=headers, stream=stream, **limits))
         statuses = [answer.status for answer in answers]
         assert (statuses.count(200), statuses.count(402)) == (PAID, asked - PAID)
         for answer in answers:

@@ -6,8 +6,8 @@
         assert up.bill[-1].sent_tokens == 20
 
 It runs in a thread beside the test. The bill is appended to and never changed: one line for each
-answer that began, when it ended. A token is one event of a stream; the prompt always costs
-`PROMPT_TOKENS`.
+answer that began, when it ended. A token is one event of a stream; the prompt costs
+`PROMPT_TOKENS`, or what the play says. `up.choose` may give each request a play of its own.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +34,7 @@ class Play:
     """
 
     tokens: int = 5
+    prompt_tokens: int = PROMPT_TOKENS
     word: str = WORD
     delay_s: float = 0.0
     first_delay_s: float = 0.0
@@ -76,6 +77,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.play = Play()
+        self.choose: Callable[[Seen], Play] = lambda _: self.play
         self.bill: list[Line] = []
         self.seen: list[Seen] = []
         self.gate = threading.Event()
@@ -125,7 +127,7 @@ class Upstream:
             return False
 
     async def _answer(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
-        play = self.play
+        play = self.choose(seen)
         request = seen.body
         streamed = request.get("stream") is True
         self.answering += 1
@@ -162,7 +164,7 @@ class Upstream:
             self.answering -= 1
             if play.status == 200:
                 client_id = seen.headers.get("x-client-request-id", "")
-                self.bill.append(Line(client_id, streamed, PROMPT_TOKENS, sent, whole))
+                self.bill.append(Line(client_id, streamed, play.prompt_tokens, sent, whole))
 
 
 async def _read_request(reader: asyncio.StreamReader, first: bytes) -> Seen | None:
@@ -207,12 +209,12 @@ def _allowed(play: Play, request: Mapping[str, Any]) -> int:
     return play.tokens if limit is None or not play.obey_limit else min(play.tokens, int(limit))
 
 
-def usage(sent_tokens: int) -> dict[str, int]:
+def usage(sent_tokens: int, prompt_tokens: int = PROMPT_TOKENS) -> dict[str, int]:
     """The report for an answer of so many tokens."""
     return {
-        "prompt_tokens": PROMPT_TOKENS,
+        "prompt_tokens": prompt_tokens,
         "completion_tokens": sent_tokens,
-        "total_tokens": PROMPT_TOKENS + sent_tokens,
+        "total_tokens": prompt_tokens + sent_tokens,
     }
 
 
@@ -232,7 +234,7 @@ def _whole(play: Play, request: Mapping[str, Any]) -> tuple[bytes, int]:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }
     if play.report_usage:
-        answer["usage"] = usage(sent)
+        answer["usage"] = usage(sent, play.prompt_tokens)
     return json.dumps(answer).encode(), sent
 
 
@@ -264,7 +266,7 @@ async def _events(
         await asyncio.sleep(play.delay_s)
     wanted = (request.get("stream_options") or {}).get("include_usage") is True
     if wanted and play.report_usage:
-        yield event(None, usage=usage(sent)), 0
+        yield event(None, usage=usage(sent, play.prompt_tokens)), 0
     yield b"data: [DONE]\n\n", 0
 
 

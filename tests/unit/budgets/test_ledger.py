@@ -109,6 +109,8 @@ def test_a_hold_whose_amounts_are_not_those_of_its_accounts_makes_no_move() -> N
     for move in (Move.SETTLE, Move.RELEASE):
         with pytest.raises(ValueError, match="is shorter than"):
             close(broken, move, 7, (7, 30, 1))
+    with pytest.raises(ValueError, match="is longer than"):
+        extended(broken, mixed(8, 31))
 
 
 def test_a_repeated_reservation_must_keep_its_terms() -> None:

@@ -174,3 +174,8 @@ def test_a_limit_that_is_null_is_none():
     chat = read('{"model":"m","max_tokens":null,"n":null,' + MESSAGES + "}")
     assert (chat.output_tokens, chat.choices) == (None, 1)
     assert orjson.loads(upstream_body(chat, "m", 50, "max_tokens"))["max_tokens"] == 50
+
+
+def test_as_many_answers_count_as_may_be_made_and_not_as_are_sent():
+    for fields, choices in (('"n":3', 3), ('"best_of":4', 4), ('"n":2,"best_of":5', 5)):
+        assert read('{"model":"m",' + fields + "," + MESSAGES + "}").choices == choices

@@ -127,7 +127,7 @@ def test_nobody_else_can_name_the_run_or_ask_about_it(tmp_path: Path) -> None:
     async def story(weir: Opened) -> None:
         run_id, token = await a_run(weir)
         _, other_token = await a_run(weir)
-        _, foreign = weir.gateway.registry.create(NewKey("Bo", "demo", "x"), 0)
+        _, foreign = await weir.gateway.registry.create(NewKey("Bo", "demo", "x"), 0)
         _, stranger = weir.gateway.registry.create(NewKey("Cy", "other", "x"), 0)
         body = chat("#weir:say=one", max_tokens=10)
         for key in (SECRET.demo_key, foreign, stranger):
