@@ -16,9 +16,10 @@ from budgets.runs import run_charges
 from budgets.scopes import Charge, ScopeKind, Scopes
 from budgets.value import value
 from gateway.auth import Principal
-from gateway.errors import bad_request, run_fixed
+from gateway.errors import bad_request
 from gateway.known_ids import OVERFLOW, KnownIds
 from gateway.landings import wants_landing
+from gateway.run_errors import run_fixed
 from gateway.run_grants import RunGrant
 from gateway.tags import read_tags
 

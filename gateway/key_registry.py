@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from budgets.config import TEAM_NAME, WORKFLOW_NAME
 from gateway.auth import KeyRing, Principal, Role, Secret, digest_of, new_key, read_credential
-from gateway.errors import ApiError, invalid_run_token, run_token_expired, unauthorized
+from gateway.errors import ApiError, unauthorized
 from gateway.registries.port import KeyRecord, KeyStore, StoredKey
+from gateway.run_errors import invalid_run_token, run_token_expired
 from gateway.run_grants import PREFIX, InvalidRunTokenError, RunGrant, read, sign
 
 DEMO_KEY_ID = "demo"

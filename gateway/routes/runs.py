@@ -17,13 +17,7 @@ from budgets.runs import run_charges
 from budgets.scopes import FULL_PERMILLE, ScopeKind, Unit
 from budgets.units import as_json
 from gateway.auth import Principal
-from gateway.errors import (
-    ApiError,
-    answered_elsewhere,
-    ledger_unavailable,
-    run_not_found,
-    too_many_runs,
-)
+from gateway.errors import ApiError, answered_elsewhere, ledger_unavailable
 from gateway.known_ids import KnownIds
 from gateway.registries.port import RegistryError, RunStore
 from gateway.response import (
@@ -36,6 +30,7 @@ from gateway.response import (
     send_error,
     send_whole,
 )
+from gateway.run_errors import run_not_found, too_many_runs
 from gateway.run_grants import RunGrant
 from gateway.run_opening import MAX_BODY_BYTES, opened_run, read_run
 from gateway.run_registry import OpenedRun
@@ -150,7 +145,7 @@ class RunRoutes:
             own = found is not None and found.grant.key_id == principal.key_id
             return found if own else None
         if run_id == holder.run_id:
-            # On another gateway than the one that opened it the token alone knows the run.
+            # The token says what its run may spend, even where the registry has lost the run.
             name = run_id.partition("~")[0]
             return found or OpenedRun(principal.team, name, holder, 0)
         below = found is not None and holder.run_id in found.grant.parents

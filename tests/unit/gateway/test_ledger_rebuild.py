@@ -144,6 +144,7 @@ def test_a_run_with_a_budget_of_its_own_gets_back_what_it_and_its_runs_spent(
     [plain] = restored_entries(warehouse, BudgetBook([]))
     [with_budget] = restored_entries(warehouse, BOOK)
     warehouse.close()
+    (tmp_path / "landed").mkdir()
     landed = stored(tmp_path / "landed", replace(event, landed=True))
     [last] = restored_entries(landed, BudgetBook([]))
     landed.close()

@@ -128,7 +128,7 @@ def test_nobody_else_can_name_the_run_or_ask_about_it(tmp_path: Path) -> None:
         run_id, token = await a_run(weir)
         _, other_token = await a_run(weir)
         _, foreign = await weir.gateway.registry.create(NewKey("Bo", "demo", "x"), 0)
-        _, stranger = weir.gateway.registry.create(NewKey("Cy", "other", "x"), 0)
+        _, stranger = await weir.gateway.registry.create(NewKey("Cy", "other", "x"), 0)
         body = chat("#weir:say=one", max_tokens=10)
         for key in (SECRET.demo_key, foreign, stranger):
             client = Client(body, headers=[(b"authorization", f"Bearer {key}".encode())])
@@ -191,11 +191,11 @@ def test_a_token_opens_no_admin_route_even_of_an_admin_key(tmp_path: Path) -> No
 def test_a_revoked_key_ends_its_runs_and_a_changed_token_is_none(tmp_path: Path) -> None:
     async def story(weir: Opened) -> None:
         registry = weir.gateway.registry
-        record, key = registry.create(NewKey("Bo", "demo", "x"), 0)
+        record, key = await registry.create(NewKey("Bo", "demo", "x"), 0)
         run_id, token = await a_run(weir, key)
         assert (await say(weir, token)).status == 200
         changed = await say(weir, f"{token[:-1]}{'A' if token[-1] != 'A' else 'B'}")
-        registry.revoke(record.key_id, 0)
+        await registry.revoke(record.key_id, 0)
         for client in (
             changed,
             await say(weir, token),
