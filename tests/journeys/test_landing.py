@@ -1,12 +1,15 @@
 """An agent at the end of its budget is warned, refused, and lands with one last request."""
 
 import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from budgets.money import nano_from_usd
+from tests.contracts.redis_server import RedisServer, own_server
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
     Answer,
@@ -18,6 +21,12 @@ from tests.journeys.gateway_process import (
 LAND = {"x-weir-landing": "use"}
 # What this costs is nearly what it may cost at most.
 WORK = "#weir:chunks=100"
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with own_server() as server:
+        yield server
 
 
 def open_run(weir: GatewayProcess, landing: str | None = None, **limits: Any) -> tuple[str, str]:
@@ -109,4 +118,26 @@ def test_a_budget_of_runs_that_keeps_a_strip_is_set_at_the_command_line(tmp_path
         assert "landing is for budgets of runs" in wrong.stderr
         word = work(weir, weir.key, headers={**named, "x-weir-landing": "yes"})
         assert (word.status, word.error["param"]) == (400, "x-weir-landing")
+        assert_clean(weir)
+
+
+@pytest.mark.redis
+def test_of_many_landings_at_once_on_two_workers_one_is_admitted(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    config = SCRIPTED_CONFIG + '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
+    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": "0123456789abcdef0123456789abcdef"}
+    with (
+        gateway(tmp_path, config, env, ("--workers", "2")) as weir,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        for _ in range(5):
+            run_id, token = open_run(weir, "0.5", limit_requests=40)
+            asked = [pool.submit(work, weir, token, headers=dict(LAND)) for _ in range(16)]
+            statuses = [one.result().status for one in asked]
+            assert statuses.count(200) == 1
+            assert set(statuses) <= {200, 402, 429}
+            found = look(weir, run_id)
+            assert (found["requests"], found["left"]["requests"]) == (1, 19)
+            assert found["landing"]["available"] is False
         assert_clean(weir)
