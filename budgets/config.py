@@ -241,6 +241,8 @@ class LedgerSection(Section):
     store: Literal["sqlite", "redis"] = "sqlite"
     redis_url_env: Annotated[str, Field(min_length=1)] = "WEIR_REDIS_URL"
     timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
+    # What one gateway process admits against soft budgets while Redis cannot be asked.
+    allowance_usd: Annotated[int, BeforeValidator(nano_from_usd)] = 0
 
 
 class ThresholdSection(Section):
@@ -259,6 +261,7 @@ class BudgetSection(Section):
     limit_tokens: Annotated[int | None, BeforeValidator(_whole)] = None
     limit_requests: Annotated[int | None, BeforeValidator(_whole)] = None
     timezone: str = "UTC"
+    when_unreachable: Literal["deny", "allow"] = "deny"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
 
@@ -346,4 +349,5 @@ class BudgetSection(Section):
             self.timezone,
             self.thresholds(),
             unit,
+            self.when_unreachable == "allow",
         )

@@ -103,7 +103,8 @@ class Budget:
     """A limit for one scope, or for each scope whose id begins like a `scope_id` that ends in `*`.
 
     The limit is in the budget's `unit`: nano-USD, tokens or requests. `at` says what happens at
-    which share of it.
+    which share of it. A `soft` one gives way, within an allowance, while the ledger cannot be
+    asked.
     """
 
     kind: ScopeKind
@@ -113,6 +114,7 @@ class Budget:
     timezone: str = "UTC"
     at: tuple[Threshold, ...] = ()
     unit: Unit = Unit.USD
+    soft: bool = False
 
     @property
     def name(self) -> str:

@@ -41,6 +41,7 @@ from gateway.errors import (
 )
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
+from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
@@ -243,7 +244,7 @@ class Lifecycle:
             of_models = book.model_charges(self._models_for(call), call.now_ms // 1000)
             for charges in of_models.values():
                 names += surveyed(charges)
-        accounts = await self._desk.ledger.survey(names)
+        accounts = await survey(self._desk, names, call.charges)
         if self._rules_weigh or book.degrades:
             asking.pressure = pressure_on(accounts, call.charges)
         if book.kills:
@@ -324,7 +325,7 @@ class Lifecycle:
         if first is not None and quoter.room.unheld().bears(wish.amount_nano, wish.tokens):
             busy = budget_busy(first, line.retry_after_s)  # somebody was here before
             return Denial(route, busy, budget_key(first.account))
-        hold = await self._desk.ledger.reserve(wish)
+        hold = await reserve(self._desk, wish)
         while isinstance(hold, Refusal) and len(bids) > 1:
             used_up = hold.scope.removeprefix(f"{ScopeKind.MODEL}:")
             if bids.pop(used_up, None) is None:
@@ -332,7 +333,7 @@ class Lifecycle:
             # Somebody was faster since the survey; the other candidates may still answer.
             route = route.without(used_up, "its own budget was used up meanwhile")
             wish = self._reservation(call, route, quoter, bids)
-            hold = await self._desk.ledger.reserve(wish)
+            hold = await reserve(self._desk, wish)
         if isinstance(hold, Refusal):
             if not hold.only_held:
                 return Denial(route, _refused(hold, wish.charges))
