@@ -202,6 +202,7 @@ def condition_of(
         ids=counter.ids,
         gauges=BudgetGauges(settings.budgets, books.choice.largest, clock_of(books.ledger)),
         answers=role.duties.answers,
+        allowance_left_nano=allowance_left(books.ledger, settings),
     )
 
 

@@ -59,6 +59,7 @@ class LedgerChoice:
         """The ledger with nothing left to do from before; the stack closes it."""
         if self._in_redis:
             shared = self._redis_ledger()
+            shared.set_allowance(self._settings.ledger.allowance_usd)
             stack.push_async_callback(shared.aclose)
             await shared.open()
             if self._owns_warehouse:
@@ -85,7 +86,6 @@ class LedgerChoice:
             timeout_ms=self._settings.ledger.timeout_ms,
             may_found=self._owns_warehouse and not self._data.warehouse.exists(),
             stateless=not self._owns_warehouse,
-            allowance_nano=self._settings.ledger.allowance_usd,
         )
 
     @property

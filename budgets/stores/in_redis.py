@@ -79,14 +79,12 @@ class RedisLedger:
         may_found: bool = False,
         stateless: bool = False,
         server_time: bool = True,
-        allowance_nano: int = 0,
     ) -> None:
         """Use `directory` for what must outlive this process; nothing is connected yet.
 
         `may_found`: a server without a ledger is a first start, not a loss. `stateless`: one of
         many that come and go, do not collect and are told apart by nobody. Without `server_time`
-        leases are counted by the times that callers give. Up to `allowance_nano` are held here
-        while Redis cannot be asked, for requests whose budgets are all soft.
+        leases are counted by the times that callers give.
         """
         self._keys = Keys.of(org)
         self._url = url
@@ -101,7 +99,7 @@ class RedisLedger:
         self.collects = False  # whether the outbox is this gateway's to collect
         self._lane = Lane(url, self._keys, timeout_ms / 1000, self._greet)
         journal = EndingJournal(directory)
-        self._allowance = Allowance(journal, shaper, allowance_nano)
+        self._allowance = Allowance(journal, shaper)
         self._endings = Endings(self._lane, journal, shaper, self._allowance)
         self._openings = Openings(self._lane, self._name)
         self._reader = reader(url, timeout_ms / 1000)
@@ -164,6 +162,10 @@ class RedisLedger:
             raise
         self._doubtful.pop(hold.hold_id, None)
         return self._answered(reservation, hold, answer)
+
+    def set_allowance(self, limit_nano: int) -> None:
+        """How much may be held here while Redis cannot be asked; nothing until this is called."""
+        self._allowance.limit_nano = limit_nano
 
     def allow(self, reservation: Reservation) -> Hold | None:
         """Hold within this gateway's allowance what Redis could not be asked for.

@@ -17,21 +17,21 @@ ALLOWED = "allowance"
 
 
 class Allowance:
-    """The holds of one gateway that Redis does not know, and what they may come to.
+    """The holds of one gateway that Redis does not know, together no more than `limit_nano`.
 
     Use it from the event loop. While Redis answers, it does no more than look into empty tables.
     """
 
-    __slots__ = ("_drafts", "_journal", "_limit_nano", "_open", "_owed", "_shaper")
+    __slots__ = ("_drafts", "_journal", "_open", "_owed", "_shaper", "limit_nano")
 
-    def __init__(self, journal: EndingJournal, shaper: EventShaper, limit_nano: int) -> None:
+    def __init__(self, journal: EndingJournal, shaper: EventShaper) -> None:
         """Take over what an earlier process left; raise LedgerError where that cannot be read.
 
         A request that it had sent and not ended is ended at its ceiling: nobody knows better.
         """
         self._journal = journal
         self._shaper = shaper
-        self._limit_nano = limit_nano
+        self.limit_nano = 0
         self._drafts: dict[str, bytes] = {}
         self._open: dict[str, int] = {}
         self._owed = {
@@ -49,7 +49,7 @@ class Allowance:
     @property
     def left_nano(self) -> int:
         """What may still be held: what was, and Redis has not been told of, is used."""
-        return self._limit_nano - sum(self._open.values()) - sum(self._owed.values())
+        return self.limit_nano - sum(self._open.values()) - sum(self._owed.values())
 
     def reserve(self, reservation: Reservation) -> Hold | None:
         """Hold the request's ceiling here; None where a budget is hard or the allowance is used."""
@@ -70,10 +70,8 @@ class Allowance:
         hold_id, left_nano = larger.hold_id, self.left_nano
         more_nano = larger.amount_nano - self._open[hold_id]
         if more_nano > left_nano:
-            used_nano = self._limit_nano - left_nano
-            return Refusal(
-                ALLOWED, Window.TOTAL, self._limit_nano, 0, used_nano, more_nano, None
-            )
+            used_nano = self.limit_nano - left_nano
+            return Refusal(ALLOWED, Window.TOTAL, self.limit_nano, 0, used_nano, more_nano, None)
         self._open[hold_id] = larger.amount_nano
         if larger.state is HoldState.DISPATCHED:
             self._write_down(larger)
