@@ -63,6 +63,8 @@ def terms_of(section: BudgetSection) -> dict[str, Any]:
     }
     if section.when_unreachable != "deny":
         terms["when_unreachable"] = section.when_unreachable
+    if section.landing:
+        terms["landing"] = _share(section.landing)
     if section.at:
         terms["at"] = [
             {"share": _share(entry.share), "action": entry.action.value} for entry in section.at

@@ -20,6 +20,7 @@ from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
 from gateway.known_ids import KnownIds
+from gateway.landings import Approach
 from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
@@ -67,6 +68,7 @@ class Desk:
     """
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
+    denial: Callable[[Iterable[tuple[bytes, bytes]]], ApiError]
     ledger: LedgerStore
     budgets: BudgetBook
     prices: PriceCard
@@ -116,8 +118,8 @@ class Asking:
     """A request that looks for money.
 
     Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
-    messages are for each model whose vocabulary is known. `pressure` and `kill` are of the last
-    survey, where any budget asks for them.
+    messages are for each model whose vocabulary is known. `pressure`, `kill` and `approach` (to the
+    end of its run) are of the last survey, where any budget asks for them.
     """
 
     call: Call
@@ -128,6 +130,7 @@ class Asking:
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
     pressure: Pressure | None = None
     kill: Kill | None = None
+    approach: Approach | None = None
 
 
 @value
@@ -158,6 +161,7 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
+    approach: Approach | None = None
     bill: Bill = PLAIN
     dispatched_s: float = 0.0
     settled: bool = False

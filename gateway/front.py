@@ -24,6 +24,7 @@ from gateway.auth import Secret, load_secret
 from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry
 from gateway.budgets_in_effect import BudgetsInEffect
+from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.data_dir import DataDir
@@ -51,6 +52,7 @@ from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
 from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
+from gateway.routes.runs import RunRoutes, RunServices
 from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
@@ -255,6 +257,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
     return Desk(
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
         ledger=books.ledger,
         budgets=settings.budgets,
         prices=settings.prices,
@@ -294,6 +297,22 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     )
 
 
+def run_routes(settings: Settings, role: ServeRole, books: Books, counter: Counter) -> RunRoutes:
+    """Opens runs with budgets of their own, in a process that answers their requests."""
+    services = RunServices(
+        authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        token_of=books.registry.run_token,
+        runs=books.stores.runs,
+        ledger=books.ledger,
+        budgets=settings.budgets,
+        ids=counter.ids,
+        now_ms=now_ms,
+        opens=role.duties.answers,
+    )
+    return RunRoutes(services)
+
+
 async def _refresh_budgets(current: BudgetsInEffect) -> None:
     """Have the budgets in force before a request goes on; raise LedgerError where nobody knows."""
     try:
@@ -320,6 +339,8 @@ def build_front(front: Front) -> DataPlane:
         chat_completions=front.lifecycle.chat_completions,
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        runs=run_routes(settings, front.role, books, front.counter),
         catalog=settings.catalog,
         readiness=front.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,
