@@ -29,7 +29,7 @@ test: setup
 
 nightly: setup
 	@.ci/system-deps test
-	@$(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
+	@WEIR_TEST_REPEATS=50 $(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
 
 # Counts the changes to the ledger's rules that no test would notice.
 mutants: setup

@@ -115,6 +115,7 @@ class BudgetBook:
 
     `caps_models` says whether any of them is for a model, `degrades` whether any has a share at
     which requests use a cheaper tier, and `kills` whether one has a share at which runs end.
+    `version` is that of the budgets where others set them too.
     """
 
     __slots__ = (
@@ -128,13 +129,15 @@ class BudgetBook:
         "caps_models",
         "degrades",
         "kills",
+        "version",
     )
 
     def __init__(self, budgets: Iterable[Budget]) -> None:
         self.change(budgets)
 
-    def change(self, budgets: Iterable[Budget]) -> None:
+    def change(self, budgets: Iterable[Budget], version: str | None = None) -> None:
         """Have other budgets from the next request on."""
+        self.version = version
         self.budgets: tuple[Budget, ...] = tuple(budgets)
         self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
         self.kills = any(budget.permille_of(Action.KILL_RUN) for budget in self.budgets)

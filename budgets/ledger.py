@@ -64,6 +64,10 @@ class LedgerError(RuntimeError):
     """A move the life of a hold does not have, such as settling what was never dispatched."""
 
 
+class BudgetsChangedError(LedgerError):
+    """Other budgets are in force than a reservation was made from; nothing was set aside."""
+
+
 @value
 class Account:
     """Posted spend, what open requests hold, and spend beyond what was held.
@@ -98,6 +102,8 @@ class Reservation:
 
     `tokens` is what it takes of accounts that count tokens. `scopes` are kept with what becomes of
     it, so that a budget set later can count it; a run of this one request has an empty name.
+    `budgets` is the version of the budgets that the charges are from: a ledger that is shared makes
+    no hold under others than those in force (None: it does not ask).
     """
 
     hold_id: str
@@ -107,6 +113,7 @@ class Reservation:
     lease_ms: int
     scopes: Scopes | None = None
     tokens: int = 0
+    budgets: str | None = None
 
 
 @value
@@ -227,13 +234,20 @@ def open_hold(reservation: Reservation) -> Hold:
     )
 
 
+def _all_money(charges: Sequence[Charge]) -> bool:
+    """Whether every account that keeps what is charged to it takes the request's money."""
+    for charge in charges:  # half the time of all(), for every request
+        if (charge.unit is not Unit.USD or charge.amount is not None) and not charge.lone:
+            return False
+    return True
+
+
 def _amounts(reservation: Reservation) -> tuple[int, ...]:
     """What is set aside on each account; empty where it is the same money on all."""
+    if _all_money(reservation.charges):
+        return ()
     kept = [charge for charge in reservation.charges if not charge.lone]
-    for charge in kept:
-        if charge.unit is not Unit.USD or charge.amount is not None:
-            return tuple([amount_of(reservation, each) for each in kept])
-    return ()
+    return tuple([amount_of(reservation, charge) for charge in kept])
 
 
 def repeated_hold(first: Hold, reservation: Reservation) -> Hold:
@@ -365,9 +379,9 @@ def postings(
 
     Accounts in `spared` take nothing: those of models that were kept ready and not asked.
     """
-    kept = [charge for charge in charges if not charge.lone]
-    if not spared and all(charge.unit is Unit.USD and charge.amount is None for charge in kept):
+    if not spared and _all_money(charges):
         return ()
+    kept = [charge for charge in charges if not charge.lone]
     by_unit = {Unit.USD: cost_nano, Unit.TOKENS: tokens, Unit.REQUESTS: 1, Unit.GATE: 0}
     return tuple([0 if charge.account in spared else by_unit[charge.unit] for charge in kept])
 

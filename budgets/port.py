@@ -69,6 +69,8 @@ class LedgerStore(Protocol):
     async def reserve(self, reservation: Reservation) -> Hold | Refusal:
         """Set the amount aside on every account, or on none and say why.
 
+        Raise BudgetsChangedError where the budgets it was made from are not in force any more.
+
         The same `hold_id` again returns the first hold.
         """
 

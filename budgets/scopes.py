@@ -6,8 +6,8 @@ window in which it was reserved, whenever it is settled. A rolling window is a r
 for each of its buckets.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
@@ -85,7 +85,17 @@ class Scopes:
 
     def with_model(self, model: str) -> "Scopes":
         """The same parties, and the model that answered."""
-        return replace(self, model=model)
+        return Scopes(
+            self.org,
+            self.team,
+            self.key,
+            self.workflow,
+            self.run,
+            self.parents,
+            self.user,
+            self.tags,
+            model,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +236,17 @@ def stand_ins(budget: Budget, budgets: Iterable[Budget]) -> list[Budget]:
         and budget.is_wide
         and covers(budget, other.scope_id.removesuffix(ANY))
     ]
+
+
+def decided_by(budget: Budget, closer: Iterable[Budget]) -> Callable[[str], bool]:
+    """Whether a budget decides for a scope, where `closer` are its `stand_ins`."""
+    own = {one.scope_id for one in closer}
+    begins = tuple([name.removesuffix(ANY) for name in own if name.endswith(ANY)])
+
+    def decides(scope_id: str) -> bool:
+        return covers(budget, scope_id) and scope_id not in own and not scope_id.startswith(begins)
+
+    return decides
 
 
 def window_starts(window: AnyWindow, timezone: str, now_s: int) -> Sequence[int]:

@@ -7,7 +7,6 @@ up after the webhook's `attempts`.
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,10 +18,10 @@ from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, window_starts
 from budgets.thresholds import news, reached
 from budgets.units import as_json, in_words, unit_of
-from gateway.alert_store import STANDING, Alert, AlertStore, Crossing
 from gateway.budget_board import OpenAccounts
 from gateway.budget_report import budget_rows
 from gateway.ledger_watch import LedgerWatch
+from gateway.registries.port import STANDING, Alert, AlertStore, Crossing, RegistryError
 from gateway.tally import LedgerOutcome
 from gateway.webhook import Webhook
 
@@ -30,6 +29,8 @@ LOG = logging.getLogger("weir.alerts")
 LOOK_S = 2.0
 AT_ONCE = 50
 FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 300_000
+# How much longer than its delivery may take an alert is kept from other gateways.
+CLAIM_SLACK_MS = 5_000
 
 
 def payload_of(alert: Alert) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class AlertWatch:
             try:
                 await self.look()
                 await self.deliver()
-            except (LedgerError, OSError, sqlite3.Error) as error:
+            except (LedgerError, RegistryError, OSError) as error:
                 LOG.error("budgets could not be watched: %s", error)
                 if isinstance(error, LedgerError):
                     self._ledger_watch.failed(LedgerOutcome.RETRIED, error)
@@ -97,27 +98,27 @@ class AlertWatch:
         by_name = {budget.name: budget for budget in watched}
         for row in rows:
             if row["name"] in by_name:
-                self._tell(by_name[row["name"]], row, now_ms)
+                await self._tell(by_name[row["name"]], row, now_ms)
 
     def _rows(self, budgets: Iterable[Budget], now_s: int) -> list[dict[str, Any]]:
         with self._accounts() as accounts:
             return budget_rows(budgets, accounts, now_s)
 
-    def _tell(self, budget: Budget, row: dict[str, Any], now_ms: int) -> None:
+    async def _tell(self, budget: Budget, row: dict[str, Any], now_ms: int) -> None:
         scope, spent_nano = str(row["scope"]), int(row["posted_nano"])
         rolling = isinstance(budget.window, RollingWindow)
         starts = window_starts(budget.window, budget.timezone, now_ms // 1_000)
         start_s = STANDING if rolling else starts[0]
-        told = self._store.told(budget.name, scope, start_s)
+        told = await self._store.told(budget.name, scope, start_s)
         now_reached = reached(spent_nano, budget.limit_nano, budget.permille_of(Action.ALERT))
         found = news(now_reached, told, rolling=rolling)
         for permille in found.rearmed:
-            self._store.rearm(budget.name, scope, permille)
+            await self._store.rearm(budget.name, scope, permille)
         for permille in found.crossed:
             crossing = Crossing(
                 budget.name, scope, start_s, permille, budget.limit_nano, spent_nano, now_ms
             )
-            if self._store.note(crossing, deliver=self._webhook is not None):
+            if await self._store.note(crossing, deliver=self._webhook is not None):
                 LOG.warning(
                     "budget %s: %s has spent %s, which is %g %% or more of %s",
                     budget.name,
@@ -131,14 +132,21 @@ class AlertWatch:
         """Post what is due, one after the other."""
         if self._webhook is None:
             return
-        for alert in self._store.due(self._now_ms(), AT_ONCE):
-            key = f"weir-alert-{alert.alert_id}"
-            failure = await self._webhook.post(payload_of(alert), key)
-            if failure is None:
-                self._store.delivered(alert.alert_id)
-                continue
-            last = alert.attempts + 1 >= self._webhook.attempts
-            again_ms = None if last else self._now_ms() + pause_ms(alert.attempts)
-            self._store.failed(alert.alert_id, again_ms)
-            told = "given up" if last else "tried again later"
-            LOG.warning("alert %d was not delivered, and is %s: %s", alert.alert_id, told, failure)
+        for _ in range(AT_ONCE):
+            now_ms = self._now_ms()
+            until_ms = now_ms + int(self._webhook.timeout_s * 1_000) + CLAIM_SLACK_MS
+            alert = await self._store.take(now_ms, until_ms)
+            if alert is None:
+                return
+            await self._post(self._webhook, alert)
+
+    async def _post(self, webhook: Webhook, alert: Alert) -> None:
+        failure = await webhook.post(payload_of(alert), f"weir-alert-{alert.alert_id}")
+        if failure is None:
+            await self._store.delivered(alert.alert_id)
+            return
+        last = alert.attempts + 1 >= webhook.attempts
+        again_ms = None if last else self._now_ms() + pause_ms(alert.attempts)
+        await self._store.failed(alert.alert_id, again_ms)
+        told = "given up" if last else "tried again later"
+        LOG.warning("alert %d was not delivered, and is %s: %s", alert.alert_id, told, failure)

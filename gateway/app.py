@@ -1,64 +1,51 @@
-"""The only composer: opens the stores, starts the providers, and puts the gateway together.
+"""The only composer: opens the stores, starts the providers, and puts a process together.
 
-open_gateway(settings)           everything of one gateway, opened and closed in order
-build_app(gateway)               its ASGI application
-serve(settings)                  the same behind a web server, until a signal
-offline_audit, offline_request,  the books without a gateway, for commands while it is down
-offline_budgets, offline_advice
-rebuild_ledger(settings)         put back what a Redis ledger forgot, while the gateway is down
+open_gateway(settings, role)    everything of a process that collects, opened and closed in order
+build_app(gateway)              its ASGI application
+serve(settings, role, workers)  the same behind a web server, until a signal
+
+What belongs to a role is in gateway/roles.py, a process that only answers requests in
+gateway/front.py, and what commands do without a gateway in gateway/offline.py.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from budgets.stores.in_sqlite import SqliteLedger
-from gateway.auth import load_secret
 from gateway.budget_advice import AdviceQuestion, advice_report
-from gateway.budget_board import BudgetBoard, Query, with_burndown, with_sources
-from gateway.budget_gauges import BudgetGauges
-from gateway.budget_registry import BudgetRegistry, in_effect
-from gateway.budget_report import budget_rows
+from gateway.budget_board import BudgetBoard, Query
 from gateway.clock import now_ms
-from gateway.composition import (
-    Trimmer,
-    query_of,
-    sweep,
-    timeouts_of,
-    watch_budgets,
-    watched_outbox,
-)
+from gateway.composition import Trimmer, query_of, sweep, watch_budgets, watched_outbox
 from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
-from gateway.desk import Desk, Limits
+from gateway.errors import answered_elsewhere
+from gateway.forwarding import ControlDoor
+from gateway.front import Books, Counter, condition_of, desk_of, new_counter, open_books
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
-from gateway.known_ids import KnownIds
-from gateway.ledger_choice import LedgerChoice, clock_of, collectable
+from gateway.ledger_choice import clock_of, collectable, settle_left_debts
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
-from gateway.providers.build import build_provider
-from gateway.providers.port import Provider
-from gateway.routes.data_plane import DataPlane
+from gateway.reports import together
+from gateway.response import Receive, Scope, Send, send_error
+from gateway.roles import ServeRole, check_role
+from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
-from gateway.tokenizer import Tokenizer, vocabularies
-from gateway.waiting import Line
+from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers
+from gateway.workers import Crew, run_workers
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
-from telemetry.queries import QueryBook
-from telemetry.warehouse import Warehouse
-
-if TYPE_CHECKING:
-    from budgets.stores.in_redis import RedisLedger
+from telemetry.warehouse import Warehouse, WarehouseError
 
 LOG = logging.getLogger("weir.app")
 FLUSH_S = 30.0
@@ -66,27 +53,41 @@ FLUSH_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """Everything of one gateway, open."""
+    """Everything of one process that collects, open."""
 
     settings: Settings
-    data: DataDir
-    registry: KeyRegistry
-    ledger: "SqliteLedger | RedisLedger"
+    role: ServeRole
+    books: Books
+    counter: Counter
     warehouse: Warehouse
     collector: Collector
-    providers: Mapping[str, Provider]
     run_query: Query
     budgets: BudgetBoard
-    tally: Tally
-    watch: LedgerWatch
-    health: HealthBoard
     condition: Condition
-    line: Line
-    ids: KnownIds
+
+    @property
+    def data(self) -> DataDir:
+        return self.books.data
+
+    @property
+    def registry(self) -> KeyRegistry:
+        return self.books.registry
+
+    @property
+    def tally(self) -> Tally:
+        return self.books.tally
+
+    @property
+    def watch(self) -> LedgerWatch:
+        return self.books.watch
+
+    @property
+    def health(self) -> HealthBoard:
+        return self.counter.health
 
     def drain(self) -> None:
         """Let nobody wait for money any more; what is under way ends as it would."""
-        self.line.close()
+        self.counter.line.close()
 
     async def find_request(self, request_id: str) -> dict[str, Any] | None:
         """One request with everything known of it, collected first if it is still on its way."""
@@ -102,31 +103,27 @@ class Gateway:
 
     async def advise(self, question: AdviceQuestion) -> dict[str, Any]:
         """How large a run's budget has to be; raise LedgerError where the books cannot be read."""
-        open_runs = await asyncio.to_thread(LedgerChoice(self.settings, self.data).open_runs)
+        open_runs = await asyncio.to_thread(self.books.choice.open_runs)
         return await advice_report(question, open_runs, self.run_query, now_ms())
 
     def _audit(self) -> AuditReport:
-        with self.collector.paused(), LedgerChoice(self.settings, self.data).books() as books:
+        with self.collector.paused(), self.books.choice.books() as books:
             return audit(books, self.warehouse)
 
 
 @asynccontextmanager
-async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
-    """A working gateway inside the block; raise DataDirError, AuthError or WarehouseError.
+async def open_gateway(
+    settings: Settings, role: ServeRole = ServeRole.ALL
+) -> AsyncIterator[Gateway]:
+    """A working gateway inside the block; raise one of serving.STARTUP_ERRORS.
 
     What is opened is closed in reverse order: first the providers, then the books.
     """
     data = DataDir(settings.data_dir)
     async with AsyncExitStack() as stack:
         stack.enter_context(data.owned())
-        secret = load_secret(data.path, settings.env)
-        registry = KeyRegistry(
-            data.keys, secret, org=settings.server.org, demo=settings.server.demo_key
-        )
-        stack.callback(registry.close)
-        choice, tally = LedgerChoice(settings, data), Tally()
-        ledger = await choice.open(stack, tally)
-        watch = LedgerWatch(ledger, tally, choice.owed_endings)
+        books = await open_books(settings, role, stack)
+        await settle_left_debts(settings, data)
         warehouse = Warehouse.open(
             data.warehouse,
             memory_limit_mb=settings.telemetry.memory_limit_mb,
@@ -134,94 +131,33 @@ async def open_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         )
         stack.callback(warehouse.close)
         run_query = query_of(warehouse)
-        budgets = await _budget_board(settings, data, choice, ledger, run_query, stack)
-        trimmer = Trimmer(ledger, watch)
-        stack.push_async_callback(trimmer.finish)
-        collector = Collector(
-            watched_outbox(partial(collectable, ledger), watch),
-            warehouse,
-            trimmer.trim,
-            batch_rows=settings.telemetry.batch_rows,
-            batch_ms=settings.telemetry.batch_ms,
+        budgets = await _budget_board(books, settings.catalog.models, run_query, stack)
+        collector = _start_collector(settings, books, warehouse, stack)
+        providers = await start_providers(
+            settings, role.duties, None, books.secret.internal_key, stack
         )
-        collector.start()
-        stack.push_async_callback(
-            asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s
-        )
-        providers = await _started_providers(settings, data, stack)
-        alerts = watch_budgets(settings, data, choice.accounts, clock_of(ledger), watch, stack)
-        sweeper = asyncio.get_running_loop().create_task(sweep(ledger, tally, watch))
-        stack.callback(sweeper.cancel)
-        line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
-        health = HealthBoard()
-        ids = KnownIds(settings.budgets, settings.server.max_new_ids_per_hour)
-        condition = Condition(
-            org=settings.server.org,
-            store=settings.ledger.store,
-            choice=choice,
-            watch=watch,
-            tally=tally,
-            collector=collector,
-            providers=providers,
-            health=health,
-            catalog=settings.catalog,
-            alerts=alerts,
-            line=line,
-            ids=ids,
-            gauges=BudgetGauges(settings.budgets, choice.largest, clock_of(ledger)),
-        )
+        alerts, clock = books.stores.alerts, clock_of(books.ledger)
+        watch_budgets(settings, alerts, books.choice.accounts, clock, books.watch, stack)
+        _keep_house(settings, books, budgets, stack)
+        counter = new_counter(settings, providers)
+        condition = condition_of(settings, role, books, counter, collector, alerts)
         yield Gateway(
-            settings,
-            data,
-            registry,
-            ledger,
-            warehouse,
-            collector,
-            providers,
-            run_query,
-            budgets,
-            tally,
-            watch,
-            health,
-            condition,
-            line,
-            ids,
+            settings, role, books, counter, warehouse, collector, run_query, budgets, condition
         )
-
-
-async def _started_providers(
-    settings: Settings, data: DataDir, stack: AsyncExitStack
-) -> dict[str, Provider]:
-    providers = {
-        name: build_provider(name, section, data.path, settings.env)
-        for name, section in settings.providers.items()
-    }
-    for provider in providers.values():
-        await provider.start()
-        stack.push_async_callback(provider.stop)
-    return providers
 
 
 async def _budget_board(
-    settings: Settings,
-    data: DataDir,
-    choice: LedgerChoice,
-    ledger: "SqliteLedger | RedisLedger",
-    run_query: Query,
-    stack: AsyncExitStack,
+    books: Books, models: Collection[str], run_query: Query, stack: AsyncExitStack
 ) -> BudgetBoard:
     """The budgets in effect, with what was spent before new ones."""
-    registry = BudgetRegistry(data.keys)
-    stack.callback(registry.close)
     board = BudgetBoard(
-        settings.budgets,
-        registry,
-        choice.accounts,
-        ledger,
-        choice.spending,
+        books.current,
+        books.choice.accounts,
+        books.ledger,
+        books.choice.spending,
         run_query,
-        clock_of(ledger),
-        frozenset(settings.catalog.models),
+        clock_of(books.ledger),
+        frozenset(models),
     )
     opened = await board.start()
     if opened:
@@ -230,12 +166,79 @@ async def _budget_board(
     return board
 
 
-def build_app(gateway: Gateway) -> DataPlane:
-    """The ASGI application of an open gateway."""
-    settings = gateway.settings
-    catalog = settings.catalog
+def _start_collector(
+    settings: Settings, books: Books, warehouse: Warehouse, stack: AsyncExitStack
+) -> Collector:
+    """What moves events into the warehouse; at the end it moves those that are left."""
+    trimmer = Trimmer(books.ledger, books.watch)
+    stack.push_async_callback(trimmer.finish)
+    collector = Collector(
+        watched_outbox(partial(collectable, books.ledger), books.watch),
+        warehouse,
+        trimmer.trim,
+        batch_rows=settings.telemetry.batch_rows,
+        batch_ms=settings.telemetry.batch_ms,
+    )
+    collector.start()
+    stack.push_async_callback(asyncio.to_thread, collector.stop, settings.telemetry.stop_flush_s)
+    return collector
+
+
+def _keep_house(
+    settings: Settings, books: Books, budgets: BudgetBoard, stack: AsyncExitStack
+) -> None:
+    """End expired holds, pay what dead workers owed, and follow what other gateways change."""
+    follow = [books.registry.refresh, budgets.refresh]
+    if books.stores.copies is not None:
+        follow.append(books.stores.copies.refresh)
+    watch = books.watch
+    beside(stack, keep_up("keys and budgets may be out of date", REFRESH_S, watch, *follow))
+    left = partial(settle_left_debts, settings, books.data)
+    expired = partial(sweep, books.ledger, books.tally)
+    beside(stack, keep_up("expired holds could not be ended", SWEEP_S, watch, expired, left))
+
+
+def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
+    """The ASGI application of a process that collects; `crew` are its worker processes."""
+    settings, books = gateway.settings, gateway.books
+    chat: Handler = _answered_elsewhere
+    in_flight: Callable[[], int] = int  # none
+    if gateway.role.duties.answers:
+        lifecycle = Lifecycle(desk_of(settings, books, gateway.counter))
+        chat, in_flight = lifecycle.chat_completions, lambda: lifecycle.under_way
+    others = tuple if crew is None else crew.reports
+    metrics = MetricsRoute(
+        settings.server.metrics,
+        books.registry.authenticate,
+        lambda: gateway.condition.read(in_flight, others),
+    )
+    return DataPlane(
+        chat_completions=chat,
+        control_plane=_control_plane(gateway, crew),
+        authenticate=books.registry.authenticate,
+        catalog=settings.catalog,
+        readiness=gateway.condition.readiness,
+        metrics=None if settings.server.metrics == "off" else metrics,
+    )
+
+
+async def _answered_elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_error(send, answered_elsewhere())
+
+
+def _control_plane(gateway: Gateway, crew: Crew | None) -> ControlDoor:
+    settings, books, catalog = gateway.settings, gateway.books, gateway.settings.catalog
+
+    async def status() -> dict[str, Any]:
+        own = await gateway.condition.status()
+        if crew is None:
+            return own
+        seen = together(crew.reports())
+        own["waiting_for_budget"], own["ids"] = seen.waiting, {"overflowed": seen.overflowed}
+        return {**own, "workers": crew.told()}
+
     services = ControlServices(
-        registry=gateway.registry,
+        registry=books.registry,
         policies=frozenset(settings.policies),
         tiers=tuple(tier.name for tier in catalog.tiers),
         stand_ins=tuple(card.name for card in catalog.models.values() if card.stand_in),
@@ -245,129 +248,22 @@ def build_app(gateway: Gateway) -> DataPlane:
         audit=gateway.audit,
         advise=gateway.advise,
         budgets=gateway.budgets,
-        status=gateway.condition.status,
+        status=status,
         freshness=gateway.condition.freshness,
         now_ms=now_ms,
     )
-    lifecycle = Lifecycle(_desk(gateway))
-    metrics = MetricsRoute(
-        settings.server.metrics,
-        gateway.registry.authenticate,
-        lambda: gateway.condition.read(lambda: lifecycle.under_way),
-    )
-    return DataPlane(
-        chat_completions=lifecycle.chat_completions,
-        control_plane=ControlPlane(services),
-        authenticate=gateway.registry.authenticate,
-        catalog=catalog,
-        readiness=gateway.condition.readiness,
-        metrics=None if settings.server.metrics == "off" else metrics,
-    )
+    models = gateway.counter.providers
+    return ControlDoor(ControlPlane(services), books.secret.internal_key, models)
 
 
-def _desk(gateway: Gateway) -> Desk:
-    settings = gateway.settings
-    catalog = settings.catalog
-    frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
-    return Desk(
-        authenticate=gateway.registry.authenticate,
-        ledger=gateway.ledger,
-        budgets=settings.budgets,
-        prices=settings.prices,
-        catalog=catalog,
-        policies=settings.policies,
-        health=gateway.health,
-        providers=gateway.providers,
-        timeouts={
-            name: timeouts_of(section, settings.server)
-            for name, section in settings.providers.items()
-        },
-        limit_fields={
-            name: section.output_limit_field for name, section in settings.providers.items()
-        },
-        frontier=None if frontier is None else catalog.models[frontier],
-        tier_of={model: tier.name for tier in reversed(catalog.tiers) for model in tier.models},
-        tokenizer=Tokenizer(),
-        limits=Limits(
-            body_bytes=settings.server.max_body_bytes,
-            answer_cap_tokens=settings.server.answer_cap_tokens,
-            lease_ms=settings.server.lease_s * 1000,
-            attempts=settings.server.attempts,
-            concurrent_requests=settings.server.max_concurrent_requests,
-            step_tokens=settings.server.hold_step_tokens,
-        ),
-        vocabularies=vocabularies(
-            catalog.models.values(),
-            {name for name, section in settings.providers.items() if section.kind == "openai_http"},
-        ),
-        line=gateway.line,
-        tally=gateway.tally,
-        watch=gateway.watch,
-        ids=gateway.ids,
-        now_ms=clock_of(gateway.ledger),
-    )
-
-
-def serve(settings: Settings) -> int:
-    """Run the gateway until SIGINT or SIGTERM; the exit status."""
-    return run_server(settings, open_gateway, build_app)
-
-
-@contextmanager
-def _offline(settings: Settings) -> Iterator[tuple[DataDir, Warehouse]]:
-    """The books of a gateway that is down, with everything of its outbox collected."""
-    data = DataDir(settings.data_dir)
-    with data.owned(), Warehouse.open(data.warehouse) as warehouse:
-        yield data, warehouse
-
-
-def offline_audit(settings: Settings) -> AuditReport:
-    """The audit while no gateway runs."""
-    with _offline(settings) as (data, warehouse), LedgerChoice(settings, data).books() as books:
-        return audit(books, warehouse)
-
-
-def rebuild_ledger(settings: Settings) -> int:
-    """Put back every entry the Redis ledger lacks and trust it again; how many entries were.
-
-    Raise LedgerError where the ledger is not in Redis, or Redis cannot keep it.
-    """
-    with _offline(settings) as (data, warehouse):
-        return asyncio.run(LedgerChoice(settings, data).rebuild(warehouse))
-
-
-def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:
-    """One request while no gateway runs; what is still in the outbox is not found."""
-    with _offline(settings) as (_, warehouse):
-        rows = QueryBook.load().run(warehouse, "request_one", request_id=request_id)
-    return rows[0] if rows else None
-
-
-def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]] | None:
-    """The budgets while no gateway runs, or one with its burn-down; None for an unknown name."""
-    configured = settings.budgets.budgets
-    with (
-        _offline(settings) as (data, warehouse),
-        LedgerChoice(settings, data).accounts() as accounts,
-    ):
-        with closing(BudgetRegistry(data.keys)) as registry:
-            stored = registry.budgets()
-        budgets = in_effect(configured, stored)
-        rows = budget_rows(budgets, accounts, now_ms() // 1_000)
-        rows = with_sources(rows, configured, {budget.name for budget in stored})
-        if name is None:
-            return rows
-        found = [budget for budget in budgets if budget.name == name]
-        own = [row for row in rows if row["name"] == name]
-        return (
-            asyncio.run(with_burndown(found[0], own, query_of(warehouse), now_ms()))
-            if found
-            else None
-        )
-
-
-def offline_advice(settings: Settings, question: AdviceQuestion) -> dict[str, Any]:
-    """The advice on budgets while no gateway runs; what is still in the outbox is not counted."""
-    with _offline(settings) as (data, warehouse):
-        open_runs = LedgerChoice(settings, data).open_runs()
-        return asyncio.run(advice_report(question, open_runs, query_of(warehouse), now_ms()))
+def serve(settings: Settings, role: ServeRole = ServeRole.ALL, workers: int = 1) -> int:
+    """Run a process that collects until SIGINT or SIGTERM; the exit status. Raise RoleError."""
+    check_role(role, settings)
+    opening = partial(open_gateway, role=role)
+    try:
+        if role is ServeRole.PARENT:
+            return run_workers(settings, workers, opening, build_app)
+        return run_server(settings, role, opening, build_app)
+    except WarehouseError as error:
+        print(f"weir: {error}", file=sys.stderr)
+        return 1

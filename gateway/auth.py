@@ -50,11 +50,17 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """The installation's secret as separate keys, so that no use of it answers for another."""
+    """The installation's secret as separate keys, so that no use of it answers for another.
+
+    `internal_key` is what its processes know each other by; `fingerprint` tells two secrets apart
+    and may be seen by anyone.
+    """
 
     digest_key: bytes
     demo_key: str
     admin_key: str
+    internal_key: str
+    fingerprint: str
 
     def __repr__(self) -> str:
         return "Secret(***)"
@@ -67,6 +73,8 @@ def derive_secret(material: str) -> Secret:
         digest_key=hmac.digest(root, b"weir/digest", "sha256"),
         demo_key=KEY_PREFIX + hmac.digest(root, b"weir/demo", "sha256").hex()[:48],
         admin_key=KEY_PREFIX + hmac.digest(root, b"weir/admin", "sha256").hex()[:48],
+        internal_key=hmac.digest(root, b"weir/internal", "sha256").hex(),
+        fingerprint=hmac.digest(root, b"weir/fingerprint", "sha256").hex()[:16],
     )
 
 

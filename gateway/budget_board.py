@@ -8,12 +8,11 @@ open.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
-from budgets.budget_book import BudgetBook
 from budgets.burndown import Sample, burn_down, lookback_s
 from budgets.config import BudgetSection
 from budgets.ledger import LedgerError
@@ -21,8 +20,9 @@ from budgets.openings import counting_names
 from budgets.port import SeedingLedger
 from budgets.scopes import Budget
 from gateway.budget_openings import OpenBooks, catch_up, open_accounts
-from gateway.budget_registry import BudgetFault, BudgetRegistry, in_effect
+from gateway.budget_registry import BudgetFault
 from gateway.budget_report import Accounts, budget_rows
+from gateway.budgets_in_effect import BudgetsInEffect
 from gateway.config_checks import nobodys_budget
 
 LOG = logging.getLogger("weir.budgets")
@@ -36,12 +36,11 @@ OpenAccounts = Callable[[], AbstractContextManager[Accounts]]
 
 
 class BudgetBoard:
-    """Shows, sets and deletes budgets; `book` always has those in effect."""
+    """Shows, sets and deletes budgets; the book of `current` always has those in effect."""
 
     def __init__(
         self,
-        book: BudgetBook,
-        registry: BudgetRegistry,
+        current: BudgetsInEffect,
         accounts: OpenAccounts,
         ledger: SeedingLedger,
         open_books: OpenBooks,
@@ -50,9 +49,9 @@ class BudgetBoard:
         model_names: Collection[str],
     ) -> None:
         self._model_names = model_names
-        self._configured = book.budgets
-        self._book = book
-        self._registry = registry
+        self._current = current
+        self._book = current.book
+        self._registry = current.registry
         self._accounts = accounts
         self._ledger = ledger
         self._open_books = open_books
@@ -63,14 +62,19 @@ class BudgetBoard:
 
     async def start(self) -> int:
         """Put the budgets into effect; how many accounts were opened."""
-        budgets = in_effect(self._configured, self._registry.budgets())
+        budgets = self._current.with_set(await self._registry.budgets())
         if await self._ledger.oldest_hold_ms() is None:
             now_ms = self._now_ms()
             opened = await catch_up(self._ledger, self._open_books, budgets, now_ms)
-            self._book.change(budgets)
+            await self._current.reload()
         else:
-            opened = await self._put_into_effect(budgets, lambda: None)
+            opened = await self._put_into_effect(budgets, _nothing)
         return opened
+
+    async def refresh(self) -> None:
+        """Take over what another gateway changed; raise RegistryError where that is unknown."""
+        async with self._changing:
+            await self._current.refresh()
 
     async def stop(self) -> None:
         """Give up on what is unfinished; the next start does it."""
@@ -80,15 +84,13 @@ class BudgetBoard:
 
     async def rows(self) -> list[dict[str, Any]]:
         """Each budget in effect with what is spent, held and left."""
-        return await asyncio.to_thread(self._rows, self._book.budgets, self._stored_names())
-
-    def _stored_names(self) -> set[str]:
-        return {budget.name for budget in self._registry.budgets()}
+        stored = {budget.name for budget in await self._registry.budgets()}
+        return await asyncio.to_thread(self._rows, self._book.budgets, stored)
 
     def _rows(self, budgets: Iterable[Budget], stored: set[str]) -> list[dict[str, Any]]:
         with self._accounts() as accounts:
             rows = budget_rows(budgets, accounts, self._now_ms() // 1_000)
-        return with_sources(rows, self._configured, stored)
+        return with_sources(rows, self._current.configured, stored)
 
     async def show(self, name: str) -> list[dict[str, Any]] | None:
         """One budget with its burn-down, a row for each scope; None where there is no such one."""
@@ -102,16 +104,16 @@ class BudgetBoard:
     async def put(self, section: BudgetSection, who: str) -> str:
         """Set a budget and put it into effect; its name.
 
-        Raise BudgetFault for a model nobody knows, LedgerError where setting fails.
+        Raise BudgetFault for a model nobody knows, LedgerError or RegistryError where it fails.
         """
         async with self._changing:
             new = section.to_budget()
             nobody = nobodys_budget(new, self._model_names)
             if nobody is not None:
                 raise BudgetFault("scope", nobody)
-            stored = [b for b in self._registry.budgets() if b.name != new.name]
+            stored = [b for b in await self._registry.budgets() if b.name != new.name]
             await self._put_into_effect(
-                in_effect(self._configured, (*stored, new)),
+                self._current.with_set((*stored, new)),
                 lambda: self._registry.put(section, who, self._now_ms()),
             )
             return new.name
@@ -119,26 +121,26 @@ class BudgetBoard:
     async def remove(self, name: str, who: str) -> bool:
         """Delete a budget that was set; whether there was one."""
         async with self._changing:
-            stored = list(self._registry.budgets())
+            stored = list(await self._registry.budgets())
             left = [budget for budget in stored if budget.name != name]
             if len(left) == len(stored):
                 return False
             await self._put_into_effect(
-                in_effect(self._configured, left),
+                self._current.with_set(left),
                 lambda: self._registry.remove(name, who, self._now_ms()),
             )
             return True
 
     async def _put_into_effect(
-        self, budgets: tuple[Budget, ...], store: Callable[[], object]
+        self, budgets: tuple[Budget, ...], store: Callable[[], Coroutine[Any, Any, object]]
     ) -> int:
         """Have other budgets from here on; how many accounts were opened."""
         ledger, names = self._ledger, set(counting_names(budgets))
         opened = await open_accounts(ledger, self._open_books, budgets, self._now_ms())
         # A budget that goes misses what is spent from here on, also if it comes back.
         await ledger.note_counting(names & set(await ledger.counting()))
-        store()
-        self._book.change(budgets)
+        await store()
+        await self._current.reload()
         if self._follow_up is None or self._follow_up.done():
             self._follow_up = asyncio.create_task(self._count_the_rest())
         return opened
@@ -165,9 +167,13 @@ class BudgetBoard:
                 LOG.error("new budgets do not count everything yet: %s", error)
             await asyncio.sleep(AGAIN_S)
 
-    def changes(self) -> list[dict[str, Any]]:
+    async def changes(self) -> list[dict[str, Any]]:
         """Who changed which budget, the newest first."""
-        return [asdict(change) for change in self._registry.changes()]
+        return [asdict(change) for change in await self._registry.changes()]
+
+
+async def _nothing() -> None:
+    """There is nothing to write down: the budgets are as they were stored."""
 
 
 def with_sources(

@@ -1,29 +1,30 @@
 """Where budgets stand, for `/metrics`: exact for those that name a scope, bounded for the others.
 
-A budget for each scope of a kind (`key:*`) has as many accounts as there are scopes. They are
+A wide budget (`key:*`, `user:lab/*`) has as many accounts as there are scopes. They are
 counted once a minute, off the event loop, and the largest are told by name.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 from budgets.budget_book import BudgetBook
 from budgets.ledger import NOTHING, Account, joined
-from budgets.scopes import Budget, account_id, window_starts
+from budgets.scopes import Budget, account_id, stand_ins, window_starts
 
 MAX_BUDGETS = 200
 TOP_SCOPES = 20
 COUNT_AGAIN_S = 60.0
-Largest = Callable[[Budget, int, Collection[str], int], tuple[int, Mapping[str, Account]]]
-"""How many scopes of a budget have an account at a moment (s) but for some, and the largest."""
+Largest = Callable[[Budget, int, Sequence[Budget], int], tuple[int, Mapping[str, Account]]]
+"""How many scopes of a budget have an account at a moment (s), but for those that closer budgets
+stand in for, and the largest of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One scope of a budget: what it has posted and holds."""
+    """One scope of a budget: what it has posted and holds, in the budget's unit."""
 
     budget: str
     scope: str
@@ -66,11 +67,11 @@ class BudgetGauges:
         now_s = self._now_ms() // 1_000
         return {
             budget.name: [
-                account_id(budget.kind, budget.scope_id, budget.window, start_s)
+                account_id(budget.kind, budget.scope_id, budget.window, start_s, budget.unit)
                 for start_s in window_starts(budget.window, budget.timezone, now_s)
             ]
             for budget in self._told()
-            if not _is_pattern(budget)
+            if not budget.is_wide
         }
 
     def _told(self) -> Sequence[Budget]:
@@ -85,7 +86,7 @@ class BudgetGauges:
         """
         told = self._told()
         scopes = {budget.name: f"{budget.kind.value}:{budget.scope_id}" for budget in told}
-        counted = await self._count([budget for budget in told if _is_pattern(budget)])
+        counted = await self._count([budget for budget in told if budget.is_wide])
         return Standings(
             in_effect=len(self._book.budgets),
             limits_nano={budget.name: budget.limit_nano for budget in told},
@@ -109,13 +110,11 @@ class BudgetGauges:
         return counted
 
     def _count_each(self, patterns: Sequence[Budget], budgets: Sequence[Budget]) -> "_Counts":
-        """Scopes with a budget of their own do not count for the `*` budget of the same window."""
+        """Scopes that a closer budget stands in for do not count for a wide one."""
         counted = {}
         for budget in patterns:
-            same = (budget.kind, budget.window)
-            own = {other.scope_id for other in budgets if (other.kind, other.window) == same}
-            now_s = self._now_ms() // 1_000
-            number, accounts = self._largest(budget, now_s, own, TOP_SCOPES)
+            now_s, closer = self._now_ms() // 1_000, stand_ins(budget, budgets)
+            number, accounts = self._largest(budget, now_s, closer, TOP_SCOPES)
             counted[budget.name] = (
                 number,
                 [
@@ -127,10 +126,6 @@ class BudgetGauges:
 
 
 _Counts = Mapping[str, tuple[int, list[Standing]]]
-
-
-def _is_pattern(budget: Budget) -> bool:
-    return budget.scope_id.endswith("*")
 
 
 def _sum(found: Mapping[str, Account], names: Iterable[str]) -> Account:

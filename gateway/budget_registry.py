@@ -1,15 +1,12 @@
-"""Budgets that were set while the gateway runs, and who changed what: tables beside the API keys.
+"""Budgets that were set while the gateway runs, and who changed what.
 
 A budget of the same scope, window and unit in the configuration gives way to one that is set here,
-and comes back when that one is deleted. Every change is a row that nobody can edit or delete.
+and comes back when that one is deleted. Every change is on record; nobody can edit or delete it.
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,27 +15,9 @@ from budgets.config import BudgetSection
 from budgets.scopes import FULL_PERMILLE, Budget
 from budgets.units import as_json
 from gateway.config_reading import ConfigText, FaultList, Shape, read_section
+from gateway.registries.port import BudgetChange, BudgetStore, RegistryError
 
 MAX_BODY_BYTES = 65_536
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS budget(
-    name TEXT PRIMARY KEY,
-    terms TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS budget_change(
-    change_id INTEGER PRIMARY KEY,
-    at_ms INTEGER NOT NULL,
-    who TEXT NOT NULL,
-    what TEXT NOT NULL CHECK (what IN ('set', 'deleted')),
-    name TEXT NOT NULL,
-    before TEXT,
-    after TEXT
-) STRICT;
-CREATE TRIGGER IF NOT EXISTS budget_change_is_not_edited BEFORE UPDATE ON budget_change
-BEGIN SELECT RAISE(ABORT, 'changes of budgets are only ever added'); END;
-CREATE TRIGGER IF NOT EXISTS budget_change_is_not_deleted BEFORE DELETE ON budget_change
-BEGIN SELECT RAISE(ABORT, 'changes of budgets are only ever added'); END;
-"""
 _SHAPE: Shape[BudgetSection] = Shape(BudgetSection)
 
 
@@ -48,23 +27,6 @@ class BudgetFault(ValueError):
     def __init__(self, key: str, message: str) -> None:
         self.key = key
         super().__init__(f"{key}: {message}" if key else message)
-
-
-class BudgetRegistryError(RuntimeError):
-    """The file of the registry cannot be used; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetChange:
-    """One change: when (ms since 1970), by which key, and the terms before and after."""
-
-    change_id: int
-    at_ms: int
-    who: str
-    what: str
-    name: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
 
 
 def read_budget(terms: object) -> BudgetSection:
@@ -118,80 +80,43 @@ def in_effect(configured: Iterable[Budget], stored: Iterable[Budget]) -> tuple[B
 
 
 class BudgetRegistry:
-    """The budgets that were set. One instance belongs to one thread."""
+    """The budgets that were set. Where the store fails, every method raises RegistryError."""
 
-    def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise BudgetRegistryError(f"{path}: {error}") from error
+    def __init__(self, store: BudgetStore) -> None:
+        self._store = store
 
-    def budgets(self) -> Sequence[Budget]:
-        """Every budget that is set, by name; raise BudgetRegistryError for one that is damaged."""
-        rows = self._connection.execute("SELECT name, terms FROM budget ORDER BY name").fetchall()
+    async def version(self) -> str:
+        """A text that is another one after every change, whoever made it."""
+        return await self._store.version()
+
+    async def budgets(self) -> Sequence[Budget]:
+        """Every budget that is set, by name; raise RegistryError for one that is damaged."""
+        return (await self.load())[1]
+
+    async def load(self) -> tuple[str, Sequence[Budget]]:
+        """The same with the version it is of."""
+        version, stored = await self._store.load()
         try:
-            return [BudgetSection(**json.loads(terms)).to_budget() for _, terms in rows]
+            budgets = [BudgetSection(**json.loads(terms)).to_budget() for terms in stored.values()]
         except (ValidationError, ValueError, TypeError) as error:
-            raise BudgetRegistryError(f"a budget that was set cannot be read: {error}") from error
+            raise RegistryError(f"a budget that was set cannot be read: {error}") from error
+        return version, budgets
 
-    def put(self, section: BudgetSection, who: str, now_ms: int) -> str:
+    async def put(self, section: BudgetSection, who: str, now_ms: int) -> str:
         """Set a budget, in place of one with the same scope, window and unit; its name."""
         name = section.to_budget().name
-        self._change(name, terms_of(section), who, now_ms)
+        terms = json.dumps(terms_of(section), sort_keys=True)
+        await self._store.change(name, terms, who, now_ms)
         return name
 
-    def remove(self, name: str, who: str, now_ms: int) -> bool:
+    async def remove(self, name: str, who: str, now_ms: int) -> bool:
         """Delete a budget that was set; whether there was one."""
-        return self._change(name, None, who, now_ms)
+        return await self._store.change(name, None, who, now_ms)
 
-    def _change(self, name: str, after: dict[str, Any] | None, who: str, now_ms: int) -> bool:
-        """Change and note it in one transaction; deleting what is not there changes nothing."""
-        write = self._connection
-        try:
-            write.execute("BEGIN IMMEDIATE")
-            row = write.execute("SELECT terms FROM budget WHERE name = ?", (name,)).fetchone()
-            before = None if row is None else row[0]
-            if after is None:
-                write.execute("DELETE FROM budget WHERE name = ?", (name,))
-            else:
-                write.execute("INSERT OR REPLACE INTO budget VALUES (?, ?)", (name, _text(after)))
-            if after is not None or before is not None:
-                write.execute(
-                    "INSERT INTO budget_change(at_ms, who, what, name, before, after) "
-                    "VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        now_ms,
-                        who,
-                        "deleted" if after is None else "set",
-                        name,
-                        before,
-                        None if after is None else _text(after),
-                    ),
-                )
-            write.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise BudgetRegistryError(f"the budget could not be written: {error}") from error
-        finally:
-            if write.in_transaction:
-                write.execute("ROLLBACK")
-        return before is not None
-
-    def changes(self, limit: int = 1_000) -> Sequence[BudgetChange]:
+    async def changes(self, limit: int = 1_000) -> Sequence[BudgetChange]:
         """The latest changes, the newest first."""
-        rows = self._connection.execute(
-            "SELECT change_id, at_ms, who, what, name, before, after FROM budget_change "
-            "ORDER BY change_id DESC LIMIT ?",
-            (limit,),
-        )
-        return [BudgetChange(*row[:5], *(t and json.loads(t) for t in row[5:])) for row in rows]
+        return await self._store.changes(limit)
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
-
-
-def _text(terms: dict[str, Any]) -> str:
-    return json.dumps(terms, sort_keys=True)
+    async def aclose(self) -> None:
+        """Let go of the store."""
+        await self._store.aclose()

@@ -6,13 +6,12 @@ from typing import Any
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import (
-    ANY,
     FULL_PERMILLE,
     AnyWindow,
     Budget,
     ScopeKind,
     Unit,
-    covers,
+    decided_by,
     stand_ins,
     window_span,
     window_starts,
@@ -45,11 +44,9 @@ def _of_budget(
     if not budget.is_wide:
         yield budget.scope_id, found.get(budget.scope_id, Account())
         return
-    closer = stand_ins(budget, budgets)
-    own = {one.scope_id for one in closer}
-    begins = tuple(one.scope_id.removesuffix(ANY) for one in closer if one.is_wide)
+    decides = decided_by(budget, stand_ins(budget, budgets))
     for scope_id, account in found.items():
-        if covers(budget, scope_id) and scope_id not in own and not scope_id.startswith(begins):
+        if decides(scope_id):
             yield scope_id, account
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,13 @@ from gateway.cli_context import (
     CommandError,
     ask_gateway,
     environment,
-    now_ms,
     settings_of,
     with_books,
 )
+from gateway.cli_keys import add_keys
 
 if TYPE_CHECKING:
     from gateway.config import Settings
-    from gateway.key_registry import KeyRegistry
     from telemetry.audit import AuditReport
 
 PACKAGE = "weir-gateway"
@@ -66,10 +64,19 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", parents=[files], help="run the gateway")
     serve.add_argument("--host", help="address to listen on")
     serve.add_argument("--port", help="port to listen on; 0 picks a free one")
+    serve.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that answer requests"
+    )
+    serve.add_argument(
+        "--role",
+        choices=("all", "gateway", "collector"),
+        default="all",
+        help="all: everything; gateway: only answers; collector: everything else",
+    )
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", parents=[files], help="check the configuration")
     check.set_defaults(run=_check)
-    _add_keys(commands, files)
+    add_keys(commands, files)
     add_budgets(commands, files)
     explain = commands.add_parser("explain", parents=[files], help="why a request went where")
     explain.add_argument("request_id", metavar="REQUEST_ID", help="from x-weir-request-id")
@@ -87,25 +94,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_keys(commands: Any, files: argparse.ArgumentParser) -> None:
-    keys = commands.add_parser("keys", help="make, list and revoke API keys")
-    verbs = keys.add_subparsers(required=True, metavar="VERB")
-    create = verbs.add_parser("create", parents=[files], help="make a key; it is shown once")
-    create.add_argument("--name", help="what the key is for; default: TEAM/WORKFLOW")
-    create.add_argument("--team", required=True, help="the team it is charged to")
-    create.add_argument("--workflow", required=True, help="where a request names no workflow")
-    create.add_argument("--policy", help="the policy behind `auto` for this key")
-    create.add_argument("--role", choices=("data", "admin"), default="data")
-    create.add_argument("--json", action="store_true", help="the key and its record as JSON")
-    create.set_defaults(run=_create_key)
-    listing = verbs.add_parser("list", parents=[files], help="every key ever made")
-    listing.add_argument("--json", action="store_true", help="the records as JSON")
-    listing.set_defaults(run=_list_keys)
-    revoke = verbs.add_parser("revoke", parents=[files], help="end a key within a second")
-    revoke.add_argument("key_id", metavar="KEY_ID")
-    revoke.set_defaults(run=_revoke_key)
-
-
 def _add_prices(commands: Any) -> None:
     prices = commands.add_parser("prices", help="the imported price card")
     verbs = prices.add_subparsers(required=True, metavar="VERB")
@@ -119,10 +107,20 @@ def _add_prices(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    settings = settings_of(options)
-    from gateway.app import serve
+    from gateway.roles import RoleError, ServeRole, role_named
 
-    return serve(settings)
+    try:
+        role = role_named(options.role, options.workers)
+        settings = settings_of(options)
+        if role is ServeRole.GATEWAY:
+            from gateway.front import serve_front
+
+            return serve_front(settings)
+        from gateway.app import serve
+
+        return serve(settings, role, options.workers)
+    except RoleError as error:
+        raise CommandError(str(error)) from error
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -162,66 +160,6 @@ def _provider_faults(settings: "Settings") -> list[str]:
     return faults
 
 
-def _registry(settings: "Settings") -> "KeyRegistry":
-    from gateway.auth import AuthError, load_secret
-    from gateway.key_registry import KEYS_FILE, KeyRegistry, KeyRegistryError
-
-    try:
-        secret = load_secret(settings.data_dir, settings.env)
-        return KeyRegistry(settings.data_dir / KEYS_FILE, secret, org=settings.server.org)
-    except (AuthError, KeyRegistryError) as error:
-        raise CommandError(str(error)) from error
-
-
-def _create_key(options: argparse.Namespace) -> int:
-    from gateway.auth import Role
-    from gateway.config_errors import suggest
-    from gateway.key_registry import KeyRegistryError, NewKey
-
-    settings = settings_of(options)
-    if options.policy is not None and options.policy not in settings.policies:
-        close = suggest(options.policy, settings.policies)
-        hint = f" (did you mean {close!r}?)" if close else ""
-        raise CommandError(f"--policy: there is no policy {options.policy!r}{hint}")
-    name = f"{options.team}/{options.workflow}" if options.name is None else options.name
-    new = NewKey(name, options.team, options.workflow, Role(options.role), options.policy)
-    registry = _registry(settings)
-    try:
-        record, key = registry.create(new, now_ms())
-    except KeyRegistryError as error:
-        raise CommandError(f"--{error}") from error
-    finally:
-        registry.close()
-    if options.json:
-        print(json.dumps({**asdict(record), "key": key}))
-    else:
-        print(f"{key}\nid {record.key_id}; this is the only time the key is shown")
-    return DONE
-
-
-def _list_keys(options: argparse.Namespace) -> int:
-    from gateway.cli_text import keys_text
-
-    registry = _registry(settings_of(options))
-    records = registry.list()
-    registry.close()
-    print(
-        json.dumps([asdict(record) for record in records]) if options.json else keys_text(records)
-    )
-    return DONE
-
-
-def _revoke_key(options: argparse.Namespace) -> int:
-    registry = _registry(settings_of(options))
-    record = registry.revoke(options.key_id, now_ms())
-    registry.close()
-    if record is None:
-        print(f"weir: no key {options.key_id!r}; `weir keys list` shows them", file=sys.stderr)
-        return NO
-    print(f"{record.key_id} ({record.name}) is revoked; a running gateway knows within a second")
-    return DONE
-
-
 def _explain(options: argparse.Namespace) -> int:
     from gateway.cli_text import explain_text
 
@@ -259,19 +197,19 @@ def _report(answer: Mapping[str, Any]) -> "AuditReport":
 
 
 def _offline_audit(settings: "Settings") -> "AuditReport":
-    from gateway.app import offline_audit
+    from gateway.offline import offline_audit
 
     return with_books(lambda: offline_audit(settings))
 
 
 def _offline_request(settings: "Settings", request_id: str) -> Mapping[str, Any] | None:
-    from gateway.app import offline_request
+    from gateway.offline import offline_request
 
     return with_books(lambda: offline_request(settings, request_id))
 
 
 def _rebuild_ledger(options: argparse.Namespace) -> int:
-    from gateway.app import rebuild_ledger
+    from gateway.offline import rebuild_ledger
 
     settings = settings_of(options)
     added = with_books(lambda: rebuild_ledger(settings))

@@ -2,9 +2,11 @@
 # ruff: noqa: PLC0415
 
 import argparse
+import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.cli_context import (
@@ -87,7 +89,7 @@ def _rows_of(answer: Mapping[str, Any] | None) -> Sequence[Mapping[str, Any]] | 
 
 
 def _offline_rows(settings: "Settings", name: str | None) -> Sequence[Mapping[str, Any]] | None:
-    from gateway.app import offline_budgets
+    from gateway.offline import offline_budgets
 
     return with_books(lambda: offline_budgets(settings, name))
 
@@ -123,7 +125,7 @@ def _advice(options: argparse.Namespace) -> int:
 
 
 def _offline_advice(settings: "Settings", question: "AdviceQuestion") -> Mapping[str, Any]:
-    from gateway.app import offline_advice
+    from gateway.offline import offline_advice
 
     return with_books(lambda: offline_advice(settings, question))
 
@@ -151,12 +153,13 @@ def _set(options: argparse.Namespace) -> int:
             raise BudgetFault("scope", nobody)
     except BudgetFault as error:
         raise CommandError(f"--{str(error).replace('_', '-', 1)}") from error
+    shared = settings.ledger.store == "redis"
     runs, answer = ask_gateway(settings, "budgets", method="PUT", body=terms_of(section))
     if runs and answer is None:
         raise CommandError("the running gateway cannot set budgets; it is of another version")
     if not runs:
         _with_registry(settings, lambda registry: registry.put(section, OFFLINE, now_ms()))
-    when = "in effect" if runs else "in effect when the gateway starts"
+    when = "in effect" if runs or shared else "in effect when the gateway starts"
     print(f"{section.to_budget().name} is {when}")
     return DONE
 
@@ -177,16 +180,26 @@ def _delete(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _with_registry(settings: "Settings", change: Callable[["BudgetRegistry"], T]) -> T:
-    """Change the files of a gateway that is down; CommandError where they cannot be."""
-    from contextlib import closing
+def _with_registry(settings: "Settings", change: "Callable[[BudgetRegistry], Awaitable[T]]") -> T:
+    """Change the registry without a gateway; CommandError where that cannot be done.
 
-    from gateway.budget_registry import BudgetRegistry, BudgetRegistryError
+    One in a file belongs to its gateway, so none may run. One in Redis may be changed by anybody.
+    """
+    from gateway.auth import AuthError
+    from gateway.budget_registry import BudgetRegistry
     from gateway.data_dir import DataDir, DataDirError
+    from gateway.registries.port import RegistryError
+    from gateway.registry_choice import open_stores
+
+    data = DataDir(settings.data_dir)
+    shared = settings.ledger.store == "redis"
+
+    async def changed() -> T:
+        with nullcontext() if shared else data.owned():
+            async with open_stores(settings, data) as stores:
+                return await change(BudgetRegistry(stores.budgets))
 
     try:
-        data = DataDir(settings.data_dir)
-        with data.owned(), closing(BudgetRegistry(data.keys)) as registry:
-            return change(registry)
-    except (BudgetRegistryError, DataDirError) as error:
+        return asyncio.run(changed())
+    except (AuthError, DataDirError, RegistryError) as error:
         raise CommandError(str(error)) from error

@@ -72,16 +72,18 @@ def with_books(read: Callable[[], T]) -> T:
     from sqlite3 import Error as SqliteError
 
     from budgets.ledger import LedgerError
-    from gateway.budget_registry import BudgetRegistryError
+    from gateway.auth import AuthError
     from gateway.data_dir import DataDirError
+    from gateway.registries.port import RegistryError
     from telemetry.warehouse import WarehouseError
 
     try:
         return read()
     except (
-        BudgetRegistryError,
+        AuthError,
         DataDirError,
         LedgerError,
+        RegistryError,
         WarehouseError,
         SqliteError,
         OSError,

@@ -12,7 +12,7 @@ from budgets.price_card import CardModel
 from budgets.scopes import Unit
 from budgets.units import in_words
 from budgets.usage import TOKEN_CLASSES
-from gateway.key_registry import KeyRecord
+from gateway.registries.port import KeyRecord
 
 Row = Mapping[str, Any]
 _SOURCES = {"config": "file", "api": "API"}

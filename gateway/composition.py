@@ -1,31 +1,27 @@
-"""Parts of a gateway that run beside its requests; no ledger is opened here."""
+"""What only a process that collects has beside its requests; no ledger is opened here."""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 from budgets.ledger import LedgerError
 from budgets.port import LedgerStore, OutboxRow
-from gateway.alert_store import AlertStore
 from gateway.alerts import AlertWatch
 from gateway.budget_board import OpenAccounts, Query
 from gateway.clock import now_ms
-from gateway.config import ServerSection, Settings
-from gateway.data_dir import DataDir
+from gateway.config import Settings
 from gateway.ledger_watch import LedgerWatch
-from gateway.providers.config import ProviderSection
-from gateway.providers.port import Timeouts
+from gateway.registries.port import AlertStore
 from gateway.tally import LedgerOutcome, Tally
+from gateway.upkeep import beside
 from gateway.webhook import Receiver, Webhook
 from telemetry.queries import QueryBook
 from telemetry.warehouse import Warehouse
 
 LOG = logging.getLogger("weir.app")
-SWEEP_S = 5.0
 ReadOutbox = Callable[[int, int], Sequence[OutboxRow]]
 
 
@@ -79,29 +75,22 @@ def query_of(warehouse: Warehouse) -> Query:
     return run_query
 
 
-async def sweep(ledger: LedgerStore, tally: Tally, watch: LedgerWatch) -> None:
-    """End holds whose lease ran out, for as long as the gateway lives."""
-    while True:
-        await asyncio.sleep(SWEEP_S)
-        try:
-            ended = await ledger.expire(now_ms())
-        except LedgerError as error:
-            LOG.error("expired holds could not be ended: %s", error)
-            watch.failed(LedgerOutcome.RETRIED, error)
-            continue
-        tally.ended_leases(ended)
-        if ended:
-            LOG.warning("ended %d holds whose lease ran out", len(ended))
+async def sweep(ledger: LedgerStore, tally: Tally) -> None:
+    """End holds whose lease ran out."""
+    ended = await ledger.expire(now_ms())
+    tally.ended_leases(ended)
+    if ended:
+        LOG.warning("ended %d holds whose lease ran out", len(ended))
 
 
 def watch_budgets(
     settings: Settings,
-    data: DataDir,
+    store: AlertStore,
     accounts: OpenAccounts,
     clock: Callable[[], int],
     ledger_watch: LedgerWatch,
     stack: AsyncExitStack,
-) -> AlertStore:
+) -> None:
     """Tell when budgets reach their thresholds, for as long as the gateway lives."""
     alerts = settings.alerts
     webhook = None
@@ -109,20 +98,5 @@ def watch_budgets(
         url = settings.env[alerts.webhook_url_env]
         webhook = Webhook(Receiver(url, alerts.timeout_s, alerts.attempts))
         stack.push_async_callback(webhook.close)
-    store = AlertStore(data.keys)
-    stack.callback(store.close)
     watch = AlertWatch(settings.budgets, accounts, store, webhook, clock, ledger_watch)
-    task = asyncio.get_running_loop().create_task(watch.run())
-
-    async def stop() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(stop)
-    return store
-
-
-def timeouts_of(section: ProviderSection, server: ServerSection) -> Timeouts:
-    """A provider's limits within the gateway's own."""
-    limits = section.timeouts.to_port()
-    return replace(limits, total_s=min(limits.total_s, server.request_timeout_s))
+    beside(stack, watch.run())

@@ -6,14 +6,13 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from budgets.ledger import NOTHING, LedgerError
 from budgets.scopes import ScopeKind, Window, account_id
-from gateway.alert_store import AlertStore
 from gateway.budget_gauges import BudgetGauges
 from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
@@ -22,11 +21,15 @@ from gateway.ledger_choice import LedgerChoice
 from gateway.ledger_watch import REMEDIES, LedgerState, LedgerWatch, Look
 from gateway.metrics import Reading
 from gateway.providers.port import Provider
+from gateway.registries.port import AlertStore, RegistryError
+from gateway.reports import Report, together
 from gateway.tally import LedgerOutcome, Tally
 from gateway.waiting import Line
 from routing.catalog import Catalog
 from routing.health import breaker_key
-from telemetry.collector import Collector
+
+if TYPE_CHECKING:
+    from telemetry.collector import Collector
 
 LOG = logging.getLogger("weir.metrics")
 PACKAGE = "weir-gateway"
@@ -34,38 +37,44 @@ PACKAGE = "weir-gateway"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Everything whose condition is told; use it from the event loop."""
+    """Everything whose condition is told; use it from the event loop.
+
+    A process that only answers requests has no `collector` and knows of no `alerts`; one that does
+    not answer (`answers`) asks no model and cannot tell how they are.
+    """
 
     org: str
     store: str
     choice: LedgerChoice
     watch: LedgerWatch
     tally: Tally
-    collector: Collector
+    collector: "Collector | None"
     providers: Mapping[str, Provider]
     health: HealthBoard
     catalog: Catalog
-    alerts: AlertStore
+    alerts: AlertStore | None
     line: Line
     ids: KnownIds
     gauges: BudgetGauges
+    answers: bool = True
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be admitted and recorded, and why not; holds no secret."""
         look = await self.watch.state()
-        state = self.collector.state
-        ready = look.state is LedgerState.OK and state.running
-        return ready, {
-            "ledger": self._ledger(look),
-            "collector": {
+        ready = look.state is LedgerState.OK
+        told: dict[str, Any] = {"ledger": self._ledger(look)}
+        if self.collector is not None:
+            state = self.collector.state
+            ready = ready and state.running
+            told["collector"] = {
                 "running": state.running,
                 "failing": state.failures_in_a_row > 0,
                 "waiting_rows": state.waiting_rows,
                 "behind_ms": state.behind_ms,
-            },
-            "providers": {name: self._provider(name) for name in self.providers},
-            "waiting_for_budget": self.line.waiting,
-        }
+            }
+        told["providers"] = {name: self._provider(name) for name in self.providers}
+        told["waiting_for_budget"] = self.line.waiting
+        return ready, told
 
     def _ledger(self, look: Look) -> dict[str, Any]:
         told: dict[str, Any] = {"store": self.store, "state": look.state.value}
@@ -88,20 +97,42 @@ class Condition:
     async def status(self) -> dict[str, Any]:
         """The same with the messages of errors, for administrators."""
         ready, told = await self.readiness()
-        state = self.collector.state
         told["ledger"]["last_error"] = (await self.watch.state()).error
-        told["collector"]["last_batch_ms"] = state.last_batch_ms
-        told["collector"]["last_error"] = state.last_error
+        if self.collector is not None:
+            state = self.collector.state
+            told["collector"]["last_batch_ms"] = state.last_batch_ms
+            told["collector"]["last_error"] = state.last_error
         told["ids"] = {"overflowed": dict(self.ids.overflowed)}
         return {"ready": ready, **told}
 
     def freshness(self) -> dict[str, Any]:
-        """How far DuckDB is behind the ledger."""
+        """How far DuckDB is behind the ledger; nothing where another process collects."""
+        if self.collector is None:
+            return {}
         state = self.collector.state
         return {"lag_rows": state.waiting_rows, "last_batch_ms": state.last_batch_ms}
 
-    async def read(self, in_flight: Callable[[], int]) -> Reading:
-        """Everything that `/metrics` tells, as it is now."""
+    def report(self, in_flight: int) -> Report:
+        """What this process has seen, and how it is."""
+        return Report(
+            self.tally,
+            dict(self.ids.overflowed),
+            in_flight,
+            self.line.waiting,
+            {name: provider.ready for name, provider in self.providers.items()},
+            {
+                (card.provider, card.name): self.health.health.breaker(
+                    breaker_key(card.provider, card.name)
+                ).state
+                for card in self.catalog.models.values()
+                if self.answers
+            },
+        )
+
+    async def read(
+        self, in_flight: Callable[[], int], others: Callable[[], Iterable[Report]] = tuple
+    ) -> Reading:
+        """Everything that `/metrics` tells, as it is now; `others` are worker processes."""
         total = account_id(ScopeKind.ORG, self.org, Window.TOTAL, 0)
         budgets = self.gauges.accounts()
         asked = [total, *(name for names in budgets.values() for name in names)]
@@ -116,29 +147,28 @@ class Condition:
                 LOG.error("the books could not be read for /metrics: %s", error)
                 if isinstance(error, LedgerError):
                     self.watch.failed(LedgerOutcome.RETRIED, error)
+        seen = together([self.report(in_flight()), *others()])
         return Reading(
             version=version(PACKAGE),
             ledger=self.store,
-            tally=self.tally,
-            in_flight=in_flight(),
+            tally=seen.tally,
+            in_flight=seen.in_flight,
             state=look.state,
             total=None if found is None else found.get(total, NOTHING),
             open_holds=holds,
             owed=look.owed,
             standings=standings,
-            alerts=self._alerts(),
-            collector=self.collector.state,
-            providers={name: provider.ready for name, provider in self.providers.items()},
-            breakers={
-                (card.provider, card.name): self.health.health.breaker(
-                    breaker_key(card.provider, card.name)
-                ).state
-                for card in self.catalog.models.values()
-            },
+            alerts=await self._alerts(),
+            collector=None if self.collector is None else self.collector.state,
+            providers=seen.providers,
+            breakers=seen.breakers,
+            overflowed=seen.overflowed,
         )
 
-    def _alerts(self) -> Mapping[str, int] | None:
+    async def _alerts(self) -> Mapping[str, int] | None:
+        if self.alerts is None:
+            return None
         try:
-            return self.alerts.counts()
-        except sqlite3.Error:
+            return await self.alerts.counts()
+        except RegistryError:
             return None

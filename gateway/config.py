@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from budgets.budget_book import BudgetBook
 from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
@@ -34,6 +34,7 @@ from gateway.config_reading import (
     split_tables,
 )
 from gateway.providers.config import ProviderSection
+from gateway.providers.http_client import parse_base_url
 from routing.catalog import Catalog
 from routing.config import (
     ConfigFault,
@@ -74,6 +75,14 @@ class ServerSection(Section):
     max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
     metrics: Literal["key", "open", "off"] = "key"
+    control_url: str = ""
+
+    @field_validator("control_url")
+    @classmethod
+    def _control_url_is_usable(cls, value: str) -> str:
+        if value:
+            parse_base_url(value)
+        return value
 
 
 class AlertsSection(Section):
@@ -89,7 +98,8 @@ class Settings:
     """The whole configuration, checked and ready for use.
 
     `prices` is keyed by the configured model name, which is each card's `price_model`. `off` maps
-    the optional providers that were left out to the variable that would bring them in.
+    the optional providers that were left out to the variable that would bring them in. `raw` is the
+    file as it was read, for worker processes that start later.
     """
 
     path: Path
@@ -105,6 +115,7 @@ class Settings:
     ledger: LedgerSection
     off: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
+    raw: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +162,15 @@ def config_path(env: Mapping[str, str]) -> Path:
     return Path(env.get(CONFIG_ENV) or DEFAULT_CONFIG)
 
 
-def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
+def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) -> Settings:
     """Read, check and wire the configuration; raise ConfigError with every fault found.
+
+    `raw` is in place of what the file holds by now.
 
     `WEIR_HOST`, `WEIR_PORT` and `WEIR_DATA_DIR` in `env` win over the file; an empty variable
     counts as not set. A relative `data_dir` in the file is relative to the file's directory.
     """
-    text = read_config_text(path)
+    text = read_config_text(path, raw)
     faults = FaultList(text)
     sections = _read_sections(text, faults)
     server = _with_environment(sections.server, env, faults)
@@ -191,6 +204,7 @@ def load_settings(path: Path, env: Mapping[str, str]) -> Settings:
         ledger=sections.ledger,
         off=off,
         env=env,
+        raw=text.raw,
     )
 
 

@@ -44,11 +44,12 @@ class Shape(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ConfigText:
-    """A parsed configuration file and the line of each of its keys."""
+    """A parsed configuration file, the line of each of its keys, and its bytes."""
 
     file: str
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int]
+    raw: bytes = field(default=b"", repr=False)
 
 
 @dataclass(slots=True)
@@ -71,11 +72,11 @@ class FaultList:
             raise ConfigError(sorted(self.faults, key=lambda fault: fault.line or 0))
 
 
-def read_config_text(path: Path) -> ConfigText:
-    """Read and parse the file; raise ConfigError with the line of a syntax error."""
+def read_config_text(path: Path, raw: bytes | None = None) -> ConfigText:
+    """Parse the file, or what was in it; raise ConfigError with the line of a syntax error."""
     file = str(path)
     try:
-        raw = path.read_bytes()
+        raw = path.read_bytes() if raw is None else raw
     except OSError as error:
         message = f"cannot be read ({error.strerror}); name a file with --config or WEIR_CONFIG"
         raise ConfigError([Fault(file, None, "", message)]) from error
@@ -88,7 +89,7 @@ def read_config_text(path: Path) -> ConfigText:
         values = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_fault(file, text, str(error))]) from error
-    return ConfigText(file, values, key_lines(text))
+    return ConfigText(file, values, key_lines(text), raw)
 
 
 def _syntax_fault(file: str, text: str, message: str) -> Fault:

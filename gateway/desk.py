@@ -1,6 +1,6 @@
 """What a request needs on its way, and what it has become so far. Values only, no behaviour."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from budgets.answer_sizes import AnswerSizes
@@ -51,6 +51,10 @@ class Limits:
     step_tokens: int = 0
 
 
+async def keep_budgets() -> None:
+    """Nobody else sets budgets."""
+
+
 @dataclass(frozen=True, slots=True)
 class Desk:
     """Everything a request needs on its way; built once by gateway/app.py."""
@@ -76,6 +80,7 @@ class Desk:
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
+    refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
 
 
 @value
@@ -83,6 +88,7 @@ class Call:
     """An admitted request: its caller, what it asks, and every account it is charged to.
 
     `now_ms` is when it was admitted: when it came in, or when its last wait for money was over.
+    `budgets` is the version of the budgets that its charges are from.
     """
 
     request_id: str
@@ -93,6 +99,7 @@ class Call:
     chat: ChatRequest
     headers: RawHeaders
     charges: tuple[Charge, ...]
+    budgets: str | None = None
     waited_ms: float = 0.0
 
 

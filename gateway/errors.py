@@ -289,6 +289,49 @@ def ledger_unavailable() -> ApiError:
     )
 
 
+def registry_unavailable() -> ApiError:
+    return ApiError(
+        503,
+        "registry_unavailable",
+        "API keys and budgets could not be read or written; the gateway's log says why.",
+        kind="server_error",
+        retry=True,
+        retry_after_s=1,
+    )
+
+
+def control_plane_elsewhere() -> ApiError:
+    return ApiError(
+        503,
+        "control_plane_elsewhere",
+        "This gateway only answers requests: admin API and dashboard are at the collector. Ask it "
+        "there, or set server.control_url to its address and they are forwarded.",
+        kind="server_error",
+        retry=False,
+    )
+
+
+def control_plane_unreachable() -> ApiError:
+    return ApiError(
+        503,
+        "control_plane_unreachable",
+        "Admin API and dashboard are at the collector, which does not answer. Requests of clients "
+        "are answered meanwhile.",
+        kind="server_error",
+        retry=True,
+        retry_after_s=1,
+    )
+
+
+def answered_elsewhere() -> ApiError:
+    return ApiError(
+        404,
+        "answered_elsewhere",
+        "This is the collector: it keeps the books and answers no completions. Ask a gateway.",
+        retry=False,
+    )
+
+
 def overloaded(limit: int) -> ApiError:
     return ApiError(
         503,

@@ -1,46 +1,25 @@
-"""The API keys of this installation: made, listed and revoked in one SQLite file.
+"""The API keys of this installation: made, listed and revoked; a lookup reads memory only.
 
-The gateway and the command line open the same file. A lookup reads memory only; at most once a
-second it asks SQLite whether another process changed the file, so a revoked key stops working
-within a second and without a restart.
+Keys are kept by a store that other processes use too. `refresh` takes over what they changed; a
+gateway calls it twice a second, so a revoked key stops working within a second.
 """
 
 import re
 import secrets
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 from budgets.config import TEAM_NAME, WORKFLOW_NAME
 from gateway.auth import KeyRing, Principal, Role, Secret, digest_of, new_key, read_credential
+from gateway.registries.port import KeyRecord, KeyStore, StoredKey
 
-KEYS_FILE = "keys.sqlite3"
 DEMO_KEY_ID = "demo"
 ADMIN_KEY_ID = "admin"
-REFRESH_S = 1.0
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS api_key(
-    key_id TEXT PRIMARY KEY,
-    digest BLOB NOT NULL UNIQUE,
-    name TEXT NOT NULL,
-    team TEXT NOT NULL,
-    workflow TEXT NOT NULL,
-    role TEXT NOT NULL,
-    policy TEXT,
-    created_ms INTEGER NOT NULL,
-    revoked_ms INTEGER
-) STRICT
-"""
-_COLUMNS = "key_id, name, team, workflow, role, policy, created_ms, revoked_ms"
 
 
 class KeyRegistryError(ValueError):
-    """A key that cannot be made, or a file that cannot be used; the message says why."""
+    """A key that cannot be made; the message begins with the field at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +33,21 @@ class NewKey:
     policy: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRecord:
-    """A key as it is listed; the key itself is not known to anyone but its holder."""
-
-    key_id: str
-    name: str
-    team: str
-    workflow: str
-    role: Role
-    policy: str | None
-    created_ms: int
-    revoked_ms: int | None
-
-    @property
-    def revoked(self) -> bool:
-        return self.revoked_ms is not None
-
-
 class KeyRegistry:
     """Every key of the installation, with the derived demo and admin keys among them.
 
-    `org` is the organisation all keys belong to. With `demo` false the demo key is unknown. One
-    instance belongs to one thread.
+    `org` is the organisation all keys belong to. With `demo` false the demo key is unknown. Until
+    the first `refresh` only the derived keys are known. Where the store fails, every method that
+    asks it raises RegistryError.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        secret: Secret,
-        *,
-        org: str,
-        demo: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: KeyStore, secret: Secret, *, org: str, demo: bool = True) -> None:
+        self._store = store
         self._secret = secret
         self._org = org
-        self._clock = clock
         self._built_in = _built_in_keys(secret, org, demo=demo)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise KeyRegistryError(f"{path}: {error}") from error
-        self._version = self._data_version()
-        self._ring = self._load_ring()
-        self._next_check_s = clock() + REFRESH_S
+        self._ring = KeyRing(secret, self._built_in)
+        self._version: str | None = None
 
     def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal | None:
         """The caller of a request by its headers (lower-case names), or None."""
@@ -109,14 +55,17 @@ class KeyRegistry:
         return None if credential is None else self.find(credential)
 
     def find(self, credential: bytes) -> Principal | None:
-        """The caller a key stands for, or None; at most a second behind the file."""
-        now_s = self._clock()
-        if now_s >= self._next_check_s:
-            self._next_check_s = now_s + REFRESH_S
-            self._refresh()
+        """The caller a key stands for, or None; as of the last refresh."""
         return self._ring.find(credential)
 
-    def create(self, new: NewKey, now_ms: int) -> tuple[KeyRecord, str]:
+    async def refresh(self) -> bool:
+        """Know what the store knows now; whether anything had changed."""
+        if await self._store.version() == self._version:
+            return False
+        await self._load()
+        return True
+
+    async def create(self, new: NewKey, now_ms: int) -> tuple[KeyRecord, str]:
         """Make a key and return it with its record: the only time it can be seen.
 
         Raise KeyRegistryError for a name, team or workflow that cannot be charged to.
@@ -133,63 +82,33 @@ class KeyRegistry:
             created_ms=now_ms,
             revoked_ms=None,
         )
-        self._connection.execute(
-            "INSERT INTO api_key(key_id, digest, name, team, workflow, role, policy, created_ms) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.key_id,
-                digest_of(self._secret, key.encode()),
-                record.name,
-                record.team,
-                record.workflow,
-                record.role.value,
-                record.policy,
-                record.created_ms,
-            ),
-        )
-        self._ring = self._load_ring()
+        await self._store.add([StoredKey(digest_of(self._secret, key.encode()), record)])
+        await self._load()
         return record, key
 
-    def list(self) -> Sequence[KeyRecord]:
+    async def list(self) -> Sequence[KeyRecord]:
         """Every key ever made, the oldest first."""
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM api_key ORDER BY created_ms, key_id"
-        )
-        return [_record(row) for row in rows]
+        _, keys = await self._store.load()
+        return [key.record for key in keys]
 
-    def revoke(self, key_id: str, now_ms: int) -> KeyRecord | None:
+    async def revoke(self, key_id: str, now_ms: int) -> KeyRecord | None:
         """End a key for good; None for an unknown id. A second revocation changes nothing."""
-        self._connection.execute(
-            "UPDATE api_key SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL",
-            (now_ms, key_id),
-        )
-        self._ring = self._load_ring()
-        row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM api_key WHERE key_id = ?", (key_id,)
-        ).fetchone()
-        return None if row is None else _record(row)
+        record = await self._store.revoke(key_id, now_ms)
+        await self._load()
+        return record
 
-    def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+    async def aclose(self) -> None:
+        """Let go of the store."""
+        await self._store.aclose()
 
-    def _data_version(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _refresh(self) -> None:
-        version = self._data_version()
-        if version != self._version:
-            self._version = version
-            self._ring = self._load_ring()
-
-    def _load_ring(self) -> KeyRing:
+    async def _load(self) -> None:
+        version, keys = await self._store.load()
         by_digest = dict(self._built_in)
-        rows = self._connection.execute(
-            f"SELECT digest, {_COLUMNS} FROM api_key WHERE revoked_ms IS NULL"
-        )
-        for digest, *columns in rows:
-            record = _record(columns)
-            by_digest[digest] = Principal(
+        for key in keys:
+            record = key.record
+            if record.revoked:
+                continue
+            by_digest[key.digest] = Principal(
                 key_id=record.key_id,
                 name=record.name,
                 org=self._org,
@@ -198,7 +117,8 @@ class KeyRegistry:
                 role=record.role,
                 policy=record.policy,
             )
-        return KeyRing(self._secret, by_digest)
+        self._ring = KeyRing(self._secret, by_digest)
+        self._version = version
 
 
 def _built_in_keys(secret: Secret, org: str, *, demo: bool) -> dict[bytes, Principal]:
@@ -211,11 +131,6 @@ def _built_in_keys(secret: Secret, org: str, *, demo: bool) -> dict[bytes, Princ
             DEMO_KEY_ID, "Built-in demo key", org, DEMO_KEY_ID, DEMO_KEY_ID, Role.DATA
         )
     return keys
-
-
-def _record(row: Sequence[Any]) -> KeyRecord:
-    key_id, name, team, workflow, role, policy, created_ms, revoked_ms = row
-    return KeyRecord(key_id, name, team, workflow, Role(role), policy, created_ms, revoked_ms)
 
 
 def _check_new(new: NewKey) -> None:

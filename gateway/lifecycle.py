@@ -23,7 +23,7 @@ from dataclasses import replace
 
 from budgets.admission import surveyed
 from budgets.kills import gates, killed_by, shut
-from budgets.ledger import LedgerError, Refusal, Reservation
+from budgets.ledger import BudgetsChangedError, LedgerError, Refusal, Reservation
 from budgets.scopes import Charge, ScopeKind, Unit
 from budgets.thresholds import pressure_on
 from gateway.clock import new_request_id
@@ -67,6 +67,8 @@ from routing.policies import RouteRequest
 LOG = logging.getLogger("weir.gateway")
 # A longer text is bounded by its bytes: counting it would take longer than the answer is worth.
 COUNTED_BYTES = 400_000
+# How often budgets may change while one request looks for money.
+MAX_CHANGES = 5
 
 
 class Lifecycle:
@@ -134,7 +136,20 @@ class Lifecycle:
     async def _set_aside(
         self, asking: Asking, place: Place | None = None, *, last: bool
     ) -> Spending | Denial:
-        """Stages 3 to 5, once; `last` where there will be no waiting for a better moment."""
+        """Stages 3 to 5; `last` where there will be no waiting for a better moment.
+
+        Again with other budgets where somebody has set some since this request came.
+        """
+        for _ in range(MAX_CHANGES):
+            try:
+                return await self._try_once(asking, place, last)
+            except BudgetsChangedError:
+                await self._desk.refresh_budgets()
+                asking.call = self._readmitted(asking.call, asking.call.waited_ms)
+        return await self._try_once(asking, place, last)
+
+    async def _try_once(self, asking: Asking, place: Place | None, last: bool) -> Spending | Denial:
+        """Stages 3 to 5, once."""
         room = await self._survey(asking)
         quoter = self._quoter(asking, room, last)
         route = self._decide(asking, quoter)
@@ -191,8 +206,10 @@ class Lifecycle:
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
-        charges = self._charges(identity, admitted_ms)
-        return Call(request_id, started_s, admitted_ms, principal, identity, chat, headers, charges)
+        charges, budgets = self._charges(identity, admitted_ms), self._desk.budgets.version
+        return Call(
+            request_id, started_s, admitted_ms, principal, identity, chat, headers, charges, budgets
+        )
 
     def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
         book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
@@ -204,8 +221,8 @@ class Lifecycle:
     def _readmitted(self, call: Call, waited_ms: float) -> Call:
         """The request as of now: a window may have begun anew, or a budget changed, meanwhile."""
         now_ms = self._desk.now_ms()
-        charges = self._charges(call.identity, now_ms)
-        return replace(call, now_ms=now_ms, charges=charges, waited_ms=waited_ms)
+        charges, budgets = self._charges(call.identity, now_ms), self._desk.budgets.version
+        return replace(call, now_ms=now_ms, charges=charges, budgets=budgets, waited_ms=waited_ms)
 
     # 2 ------------------------------------------------------------------------------------
 
@@ -341,6 +358,7 @@ class Lifecycle:
             lease_ms=self._desk.limits.lease_ms,
             scopes=call.identity.shared_scopes,
             tokens=max(bid.tokens for bid in bids.values()),
+            budgets=call.budgets,
         )
 
 

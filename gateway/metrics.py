@@ -7,15 +7,20 @@ largest of a budget only. docs/metrics.md lists the same metrics.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 from budgets.ledger import Account, HoldState
 from budgets.money import NANO_PER_USD
+from budgets.scopes import Unit
+from budgets.units import unit_of
 from budgets.usage import TOKEN_CLASSES
 from gateway.budget_gauges import Standing, Standings
 from gateway.ledger_watch import LedgerState
 from gateway.tally import Histogram, LedgerOutcome, Tally
 from routing.health import BreakerState
-from telemetry.collector import CollectorState
+
+if TYPE_CHECKING:
+    from telemetry.collector import CollectorState
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,14 @@ class Metric:
     labels: tuple[str, ...] = ()
 
 
+_UNITS = {Unit.USD: "dollars", Unit.TOKENS: "tokens", Unit.REQUESTS: "requests"}
+_BUDGET_AMOUNTS = (
+    ("limit", "A budget's limit", ("budget",)),
+    ("posted", "Spent in the budget's window", ("budget",)),
+    ("held", "Held by open requests", ("budget",)),
+    ("scope_posted", "Spent by the 20 largest scopes of a wide budget", ("budget", "scope")),
+    ("scope_held", "Held by the same", ("budget", "scope")),
+)
 METRICS: tuple[Metric, ...] = (
     Metric(
         "weir_info", "gauge", "Always 1; version, and where the ledger is.", ("version", "ledger")
@@ -92,21 +105,17 @@ METRICS: tuple[Metric, ...] = (
         ("direction",),
     ),
     Metric("weir_budgets", "gauge", "Budgets in effect."),
-    Metric("weir_budget_limit_usd", "gauge", "A budget's limit.", ("budget",)),
-    Metric("weir_budget_posted_usd", "gauge", "Dollars spent in the budget's window.", ("budget",)),
-    Metric("weir_budget_held_usd", "gauge", "Dollars held by open requests.", ("budget",)),
-    Metric("weir_budget_scopes", "gauge", "Scopes with money in a `*` budget.", ("budget",)),
+    Metric("weir_budget_scopes", "gauge", "Scopes with an account in a wide budget.", ("budget",)),
+    *[
+        Metric(f"weir_budget_{amount}_{unit}", "gauge", f"{meaning}, in {words}.", labels)
+        for unit, words in _UNITS.items()
+        for amount, meaning, labels in _BUDGET_AMOUNTS
+    ],
     Metric(
-        "weir_budget_scope_posted_usd",
-        "gauge",
-        "The same for the 20 largest scopes of a `*` budget.",
-        ("budget", "scope"),
-    ),
-    Metric(
-        "weir_budget_scope_held_usd",
-        "gauge",
-        "The same for the 20 largest scopes of a `*` budget.",
-        ("budget", "scope"),
+        "weir_overflowed_ids_total",
+        "counter",
+        "Names of clients that were charged to a shared id, because there were too many.",
+        ("kind",),
     ),
     Metric("weir_alerts_total", "counter", "Budget alerts ever given."),
     Metric("weir_alert_deliveries", "gauge", "Budget alerts by what became of them.", ("state",)),
@@ -129,7 +138,10 @@ METRICS: tuple[Metric, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was found at one moment; None for what cannot be known while the ledger is away."""
+    """What was found at one moment.
+
+    None for what cannot be known while the ledger is away, and what another process knows.
+    """
 
     version: str
     ledger: str
@@ -141,7 +153,8 @@ class Reading:
     owed: tuple[int, int] | None
     standings: Standings | None
     alerts: Mapping[str, int] | None
-    collector: CollectorState
+    overflowed: Mapping[str, int]
+    collector: "CollectorState | None"
     providers: Mapping[str, bool]
     breakers: Mapping[tuple[str, str], BreakerState]
 
@@ -163,11 +176,14 @@ def samples(reading: Reading) -> Iterator[Sample]:
     yield from _ledger(reading)
     if reading.standings is not None:
         yield from _budgets(reading.standings)
+    for kind, number in reading.overflowed.items():
+        yield Sample("weir_overflowed_ids_total", (kind,), number)
     if reading.alerts is not None:
         yield Sample("weir_alerts_total", (), sum(reading.alerts.values()))
         for state, number in reading.alerts.items():
             yield Sample("weir_alert_deliveries", (state,), number)
-    yield from _collector(reading.collector)
+    if reading.collector is not None:
+        yield from _collector(reading.collector)
     for provider, ready in reading.providers.items():
         yield Sample("weir_provider_ready", (provider,), int(ready))
     for (provider, model), breaker in reading.breakers.items():
@@ -222,7 +238,8 @@ def _ledger(reading: Reading) -> Iterator[Sample]:
 def _budgets(standings: Standings) -> Iterator[Sample]:
     yield Sample("weir_budgets", (), standings.in_effect)
     for budget, limit_nano in standings.limits_nano.items():
-        yield Sample("weir_budget_limit_usd", (budget,), _usd(limit_nano))
+        unit = unit_of(budget)
+        yield Sample(f"weir_budget_limit_{unit}", (budget,), _in_unit(limit_nano, unit))
     for budget, number in standings.scopes.items():
         yield Sample("weir_budget_scopes", (budget,), number)
     for one in standings.named:
@@ -232,16 +249,21 @@ def _budgets(standings: Standings) -> Iterator[Sample]:
 
 
 def _amounts(name: str, labels: tuple[str, ...], one: Standing) -> Iterator[Sample]:
-    yield Sample(f"{name}_posted_usd", labels, _usd(one.account.posted_nano))
-    yield Sample(f"{name}_held_usd", labels, _usd(one.account.held_nano))
+    unit = unit_of(one.budget)
+    yield Sample(f"{name}_posted_{unit}", labels, _in_unit(one.account.posted_nano, unit))
+    yield Sample(f"{name}_held_{unit}", labels, _in_unit(one.account.held_nano, unit))
 
 
-def _collector(state: CollectorState) -> Iterator[Sample]:
+def _collector(state: "CollectorState") -> Iterator[Sample]:
     yield Sample("weir_collector_up", (), int(state.running))
     yield Sample("weir_collector_waiting_rows", (), state.waiting_rows)
     yield Sample("weir_collector_behind_seconds", (), state.behind_ms / 1000)
     yield Sample("weir_collector_rows_total", (), state.collected_rows)
     yield Sample("weir_collector_failures", (), state.failures_in_a_row)
+
+
+def _in_unit(amount: int, unit: Unit) -> float:
+    return _usd(amount) if unit is Unit.USD else amount
 
 
 def _usd(amount_nano: int) -> float:

@@ -1,4 +1,4 @@
-"""Runs the gateway behind uvicorn: one process, until a signal; says how to reach it."""
+"""Runs an application behind uvicorn in this process until a signal; says how to reach it."""
 
 import asyncio
 import gc
@@ -16,30 +16,37 @@ import uvloop
 
 from budgets.ledger import LedgerError
 from gateway.auth import AuthError, load_secret
-from gateway.budget_registry import BudgetRegistryError
 from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
-from gateway.key_registry import KeyRegistryError
 from gateway.providers.build import ProviderBuildError
-from telemetry.warehouse import WarehouseError
+from gateway.registries.port import RegistryError
+from gateway.roles import ServeRole
 
 GRACE_S = 30
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
+LOG_FORMAT = "%(asctime)s %(name)s %(message)s"
+
+
+class ListenError(RuntimeError):
+    """The address cannot be listened on; the message says why and what to do."""
+
+
 STARTUP_ERRORS = (
     AuthError,
     DataDirError,
-    BudgetRegistryError,
-    KeyRegistryError,
     LedgerError,
+    ListenError,
     ProviderBuildError,
-    WarehouseError,
+    RegistryError,
 )
-OpenGateway = Callable[[Settings], AbstractAsyncContextManager[Any]]
-BuildApp = Callable[[Any], Any]
 
 
-class _Server(uvicorn.Server):
+Open = Callable[[Settings], AbstractAsyncContextManager[Any]]
+Build = Callable[[Any], Any]
+
+
+class Server(uvicorn.Server):
     """uvicorn, with the signals left to us: its own handling ends the process before the books."""
 
     def __init__(
@@ -70,53 +77,57 @@ class _Server(uvicorn.Server):
         self._on_ending()
 
 
-def run_server(settings: Settings, open_gateway: OpenGateway, build_app: BuildApp) -> int:
+def listen(settings: Settings) -> tuple[Settings, socket.socket]:
+    """A socket at the configured address, and the settings with its port: 0 means any free one.
+
+    Raise ListenError where that is not possible.
+    """
+    host, port = settings.server.host, settings.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {host}:{port}: {error.strerror}; "
+            "choose another port with `make run PORT=8099` or --port"
+        ) from error
+    at = settings.server.model_copy(update={"port": listener.getsockname()[1]})
+    return replace(settings, server=at), listener
+
+
+def run_server(settings: Settings, role: ServeRole, open_gateway: Open, build_app: Build) -> int:
     """Serve until SIGINT or SIGTERM, finish what is under way and close the books; exit status.
 
     A second signal ends it at once; what was under way then is settled at the next start.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
-    address = (settings.server.host, settings.server.port)
-    family = socket.AF_INET6 if ":" in settings.server.host else socket.AF_INET
+    logging.basicConfig(level=logging.WARNING, format=LOG_FORMAT)
     try:
-        listener = socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        print(
-            f"weir: cannot listen on {address[0]}:{address[1]}: {error.strerror}; "
-            "choose another port with `make run PORT=8099` or --port",
-            file=sys.stderr,
-        )
-        return 1
-    settings = _at_port(settings, listener.getsockname()[1])
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(settings, listener, open_gateway, build_app))
+        settings, listener = listen(settings)
+        with listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, role, listener, open_gateway, build_app))
     except STARTUP_ERRORS as error:
         print(f"weir: {error}", file=sys.stderr)
         return 1
-    finally:
-        listener.close()
     return 0
 
 
-def _at_port(settings: Settings, port: int) -> Settings:
-    """The settings with the port that is really listened on: port 0 means any free one."""
-    return replace(settings, server=settings.server.model_copy(update={"port": port}))
-
-
 async def _serve(
-    settings: Settings, listener: socket.socket, open_gateway: OpenGateway, build_app: BuildApp
+    settings: Settings,
+    role: ServeRole,
+    listener: socket.socket,
+    open_gateway: Open,
+    build_app: Build,
 ) -> None:
     loop = asyncio.get_running_loop()
     async with open_gateway(settings) as gateway:
         data: DataDir = gateway.data
 
         def started() -> None:
-            _settle_garbage_collection()
+            settle_garbage_collection()
             data.announce(base_url(settings))
-            print(_banner(settings), flush=True)
+            print(banner(settings, role), flush=True)
 
-        server = _Server(_uvicorn_config(build_app(gateway)), started, gateway.drain)
+        server = Server(uvicorn_config(build_app(gateway)), started, gateway.drain)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.end)
         try:
@@ -125,7 +136,7 @@ async def _serve(
             data.withdraw()
 
 
-def _settle_garbage_collection() -> None:
+def settle_garbage_collection() -> None:
     """Leave what lives as long as the gateway alone, and look less often for what does not.
 
     A request makes few reference cycles and many objects, so collecting every 700 objects is work
@@ -136,7 +147,7 @@ def _settle_garbage_collection() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
-def _uvicorn_config(application: Any) -> uvicorn.Config:
+def uvicorn_config(application: Any) -> uvicorn.Config:
     return uvicorn.Config(
         application,
         http="httptools",
@@ -158,8 +169,13 @@ def base_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
-def _banner(settings: Settings) -> str:
-    """How to reach the gateway; both keys are derived from the secret, so each start shows them."""
+def banner(settings: Settings, role: ServeRole) -> str:
+    """How to reach the gateway; both keys are derived from the secret, so each start shows them.
+
+    Not where it is one process of several hosts: their logs are collected and read by others.
+    """
+    if role in (ServeRole.GATEWAY, ServeRole.COLLECTOR):
+        return f"Weir ({role.duties.name}) listens on {base_url(settings)}"
     secret = load_secret(settings.data_dir, settings.env)
     key = secret.demo_key if settings.server.demo_key else None
     url = base_url(settings)

@@ -29,6 +29,11 @@ class Webhook:
         """How often one thing is to be told before it is given up."""
         return self._receiver.attempts
 
+    @property
+    def timeout_s(self) -> float:
+        """How long one post may take."""
+        return self._receiver.timeout_s
+
     async def post(self, payload: Mapping[str, object], idempotency_key: str) -> str | None:
         """None where the receiver took it (2xx), else why not; redirects are not followed."""
         # Imported here because most gateways have nobody to tell, and it is large.

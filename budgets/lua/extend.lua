@@ -5,7 +5,7 @@
 if lost() then
   return { 'lost' }
 end
-local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[10]
+local now, id, amount, each, accounts = clock(), ARGV[3], ARGV[4], ARGV[5], ARGV[11]
 local stored = redis.call('HGET', HOLD, id)
 if not stored then
   return { 'error', 'is not there to extend' }

@@ -4,6 +4,9 @@ if lost() then
   return { 'lost' }
 end
 local function sums_of(key)
+  if #ARGV < 3 then
+    return {}
+  end
   return redis.call('HMGET', key, unpack(ARGV, 3))
 end
 return { 'accounts', sums_of(POSTED), sums_of(HELD), sums_of(OVERRUN) }

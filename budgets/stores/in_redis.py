@@ -20,6 +20,7 @@ from budgets.ledger import (
     PLAIN,
     Account,
     Bill,
+    BudgetsChangedError,
     Hold,
     HoldState,
     LedgerError,
@@ -60,6 +61,7 @@ from budgets.stores.redis_wire import (
 RESTORE_BATCH = 200
 MAX_DOUBTFUL = 10_000
 REBUILD_TIMEOUT_S = 10.0
+STATELESS = "gateways"
 
 
 class RedisLedger:
@@ -74,11 +76,13 @@ class RedisLedger:
         *,
         timeout_ms: int = 250,
         may_found: bool = False,
+        stateless: bool = False,
         server_time: bool = True,
     ) -> None:
         """Use `directory` for what must outlive this process; nothing is connected yet.
 
-        `may_found`: a server without a ledger is a first start, not a loss. Without `server_time`
+        `may_found`: a server without a ledger is a first start, not a loss. `stateless`: one of
+        many that come and go, do not collect and are told apart by nobody. Without `server_time`
         leases are counted by the times that callers give.
         """
         self._keys = Keys.of(org)
@@ -90,7 +94,7 @@ class RedisLedger:
         except OSError as error:
             raise LedgerError(f"{directory} cannot be made: {error}") from error
         self._memory = EpochMemory(directory / "epoch")
-        self._name = gateway_name(directory / "gateway")
+        self._name = STATELESS if stateless else gateway_name(directory / "gateway")
         self.collects = False  # whether the outbox is this gateway's to collect
         self._lane = Lane(url, self._keys, timeout_ms / 1000, self._greet)
         self._endings = Endings(self._lane, EndingJournal(directory), shaper)
@@ -137,8 +141,6 @@ class RedisLedger:
     # -- LedgerStore ------------------------------------------------------------------------
 
     async def survey(self, accounts: Sequence[str]) -> Mapping[str, Account]:
-        if not accounts:
-            return {}
         answer = await self._lane.call("survey", b"", *[name.encode() for name in accounts])
         return {
             name: Account(int(posted or 0), int(held), int(overrun or 0))
@@ -161,6 +163,8 @@ class RedisLedger:
     def _answered(self, reservation: Reservation, hold: Hold, answer: Answer) -> Hold | Refusal:
         """What reserve and extend come to; `hold` is what was asked for."""
         checked(hold.hold_id, answer)
+        if answer[0] == b"budgets_changed":
+            raise BudgetsChangedError("other budgets are in force")
         if answer[0] == b"refused":
             self._hear_time(int(answer[1]))
             return refusal_of(reservation, answer)
@@ -204,15 +208,16 @@ class RedisLedger:
         await self._lane.call("record", b"", event.event_id.encode(), event.payload)
 
     async def expire(self, now_ms: int) -> Sequence[Settlement]:
-        """End every open hold whose lease ran out; first carry out what is owed.
+        """End every open hold whose lease ran out; first carry out what is owed."""
+        await self.settle_debts()
+        return await self._endings.expire(self._clock(now_ms))
 
-        A hold whose reservation failed for want of an answer goes back as well, if there is one.
-        """
+    async def settle_debts(self) -> None:
+        """`replay`, and give back holds whose reservation failed for want of an answer."""
         await self.replay()
         for hold_id in list(self._doubtful):
             await self._endings.give_back(hold_id)
             self._doubtful.pop(hold_id, None)
-        return await self._endings.expire(self._clock(now_ms))
 
     async def replay(self) -> int:
         """Carry out the endings that are owed, each once; how many there were."""
@@ -241,7 +246,9 @@ class RedisLedger:
         return rows
 
     async def trim_outbox(self, up_to_seq: int) -> None:
-        await self._lane.call("trim", b"", b"%d-0" % (up_to_seq + 1))
+        """Forget events, unless another gateway has become the one that collects."""
+        first = b"%d-0" % (up_to_seq + 1)
+        await self._lane.call("trim", b"", first, self._name.encode())
 
     def close(self) -> None:
         """Hang up; a loop that runs finishes what is under way first."""

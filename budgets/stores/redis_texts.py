@@ -1,7 +1,6 @@
 """Holds, entries and parties as the texts that Redis keeps of them (`budgets/lua/` writes most)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -45,9 +44,9 @@ def read_parties(parties: Sequence[Any] | None, model: str = "") -> Scopes | Non
         return None
     if len(parties) == 5:
         return _scopes(*parties, model)
-    parents, user, tags, known = parties[5:]
-    own = _scopes(*parties[:5], model or known)
-    return replace(own, parents=tuple(parents), user=user, tags=tuple(tags))
+    org, team, key, workflow, run, parents, user, tags, known = parties
+    model = model or known
+    return Scopes(org, team, key, workflow, run, tuple(parents), user, tuple(tags), model)
 
 
 @lru_cache(maxsize=4096)

@@ -82,6 +82,7 @@ def asked_parts(reservation: Reservation, hold: Hold) -> list[bytes]:
         amounts_text(hold.amounts),
         b"%d" % reservation.lease_ms,
         parties_json(hold.scopes),
+        b"-" if reservation.budgets is None else reservation.budgets.encode(),
         b"%d" % (kept + len(counted)),
         *_kept_parts(hold.accounts),
         *counted,

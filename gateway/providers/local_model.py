@@ -7,7 +7,7 @@ loaded. A call that comes earlier, or while the child is being restarted, waits 
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gateway.providers.http1_client import Http1Client, PoolLimits
@@ -26,6 +26,14 @@ class Patience:
     first_backoff_s: float = 0.25
     max_backoff_s: float = 30.0
     settled_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model answers while its child lives."""
+
+    base_url: str
+    api_key: str = field(repr=False)
 
 
 class LocalModelProvider:
@@ -49,6 +57,7 @@ class LocalModelProvider:
         self._limits = limits or PoolLimits(max_connections=256, max_idle_s=4.0)
         self._supervisor: asyncio.Task[None] | None = None
         self._upstream: OpenAIHttpProvider | None = None
+        self._endpoint: Endpoint | None = None
         self._loaded = asyncio.Event()
         self._child: ChildProcess | None = None
         self._starts = 0
@@ -92,6 +101,11 @@ class LocalModelProvider:
             async with asyncio.timeout(limit_s):
                 await self._loaded.wait()
         return self._loaded.is_set()
+
+    async def lend(self) -> Endpoint | str:
+        """Where other processes may ask the model themselves, or why it is not there."""
+        await self.wait_ready(self._patience.ready_wait_s)
+        return self._endpoint or self._trouble or "it is still loading"
 
     async def open(self, call: UpstreamCall) -> UpstreamReply:
         """Send the call, after a short wait for the model if need be; raise UpstreamError."""
@@ -151,7 +165,8 @@ class LocalModelProvider:
             except TimeoutError:
                 return f"not loaded within {self._patience.load_s:g} s"
             if address is not None:
-                base_url = parse_base_url(f"{address}/v1")
+                self._endpoint = Endpoint(f"{address}/v1", child.api_key)
+                base_url = parse_base_url(self._endpoint.base_url)
                 self._upstream = OpenAIHttpProvider(
                     self._name,
                     OpenAIHttpSettings(base_url, api_key=child.api_key),
@@ -163,7 +178,7 @@ class LocalModelProvider:
             return f"ended with exit code {code}: {log.last_line}"
         finally:
             self._loaded.clear()
-            self._child = None
+            self._child = self._endpoint = None
             upstream, self._upstream = self._upstream, None
             if upstream is not None:
                 await upstream.stop()

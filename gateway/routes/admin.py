@@ -4,6 +4,7 @@
 answers stands elsewhere. Errors have the shape of the data plane's.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,12 +15,22 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 
+from budgets.ledger import LedgerError
 from gateway.auth import Principal, Role
 from gateway.budget_advice import AdviceQuestion
-from gateway.errors import ApiError, admin_key_required, bad_request, unauthorized
-from gateway.key_registry import KeyRecord, KeyRegistry, KeyRegistryError, NewKey
+from gateway.errors import (
+    ApiError,
+    admin_key_required,
+    bad_request,
+    ledger_unavailable,
+    registry_unavailable,
+    unauthorized,
+)
+from gateway.key_registry import KeyRegistry, KeyRegistryError, NewKey
+from gateway.registries.port import KeyRecord, RegistryError
 from gateway.routes.admin_budgets import BudgetAdmin, add_advice_route, add_budget_routes
 
+LOG = logging.getLogger("weir.admin")
 JsonObject = Mapping[str, Any]
 
 
@@ -67,6 +78,11 @@ class _AdminRoute(APIRoute):
                 return _error_response(error)
             except RequestValidationError as error:
                 return _error_response(_invalid_body(error))
+            except LedgerError:
+                return _error_response(ledger_unavailable())
+            except RegistryError as error:
+                LOG.error("%s", error)
+                return _error_response(registry_unavailable())
 
         return answer
 
@@ -135,7 +151,7 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
 def _add_key_routes(router: APIRouter, services: AdminServices) -> None:
     @router.get("/keys", summary="Every key made here, without the keys themselves")
     async def list_keys() -> Response:
-        return _json({"keys": [key_view(record) for record in services.registry.list()]})
+        return _json({"keys": [key_view(record) for record in await services.registry.list()]})
 
     @router.post("/keys", status_code=201, summary="Make a key; the answer shows it once")
     async def create_key(body: KeyRequest) -> Response:
@@ -143,14 +159,14 @@ def _add_key_routes(router: APIRouter, services: AdminServices) -> None:
             raise bad_request(f"There is no policy {body.policy!r}.", "policy")
         new = NewKey(body.name, body.team, body.workflow, body.role, body.policy)
         try:
-            record, key = services.registry.create(new, services.now_ms())
+            record, key = await services.registry.create(new, services.now_ms())
         except KeyRegistryError as error:
             raise bad_request(f"{error}.", str(error).partition(":")[0]) from error
         return _json({**key_view(record), "key": key}, 201)
 
     @router.delete("/keys/{key_id}", summary="Revoke a key for good")
     async def revoke_key(key_id: str) -> Response:
-        record = services.registry.revoke(key_id, services.now_ms())
+        record = await services.registry.revoke(key_id, services.now_ms())
         if record is None:
             raise ApiError(404, "key_not_found", f"No key {key_id!r}.", "key_id")
         return _json(key_view(record))

@@ -7,10 +7,9 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from budgets.config import BudgetSection
-from budgets.ledger import LedgerError
 from gateway.budget_advice import AdviceFault, AdviceQuestion, read_question
-from gateway.budget_registry import BudgetFault, BudgetRegistryError, read_budget_json
-from gateway.errors import ApiError, bad_request, ledger_unavailable
+from gateway.budget_registry import BudgetFault, read_budget_json
+from gateway.errors import ApiError, bad_request
 from gateway.key_registry import KeyRegistry
 
 
@@ -25,7 +24,7 @@ class BudgetAdmin(Protocol):
 
     async def remove(self, name: str, who: str) -> bool: ...
 
-    def changes(self) -> Sequence[dict[str, Any]]: ...
+    async def changes(self) -> Sequence[dict[str, Any]]: ...
 
 
 def add_advice_route(
@@ -41,8 +40,6 @@ def add_advice_route(
             return _json(await advise(read_question(workflow, days, stop_share)))
         except AdviceFault as error:
             raise bad_request(f"{error}.", error.key) from error
-        except LedgerError as error:
-            raise ledger_unavailable() from error
 
 
 def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegistry) -> None:
@@ -59,13 +56,11 @@ def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegi
             name = await budgets.put(section, _who(registry, request))
         except BudgetFault as error:
             raise bad_request(f"{error}.", error.key or None) from error
-        except (BudgetRegistryError, LedgerError) as error:
-            raise ledger_unavailable() from error
         return _json({"name": name, "budgets": await budgets.show(name)})
 
     @router.get("/budgets/changes", summary="Who set or deleted which budget, the newest first")
     async def read_changes() -> Response:
-        return _json({"changes": budgets.changes()})
+        return _json({"changes": await budgets.changes()})
 
     @router.get("/budgets/{name:path}", summary="One budget with its rate and forecast")
     async def read_budget(name: str) -> Response:
@@ -76,10 +71,7 @@ def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegi
 
     @router.delete("/budgets/{name:path}", summary="Delete a budget that was set here")
     async def delete_budget(name: str, request: Request) -> Response:
-        try:
-            removed = await budgets.remove(name, _who(registry, request))
-        except (BudgetRegistryError, LedgerError) as error:
-            raise ledger_unavailable() from error
+        removed = await budgets.remove(name, _who(registry, request))
         if not removed:
             raise _unknown(name)
         return _json({"name": name, "deleted": True})

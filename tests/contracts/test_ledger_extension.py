@@ -159,6 +159,34 @@ def test_a_hold_never_shrinks_and_never_moves_to_other_accounts(
 
 
 @each_store
+def test_less_than_the_ledger_holds_is_an_error_whatever_the_caller_remembers(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        away = await running(ledger, "h1", 10)
+        assert isinstance(await grown(ledger, away, 60), Hold)
+        with pytest.raises(LedgerError, match="extended to less, or on other accounts"):
+            await grown(ledger, away, 59)
+        forged = replace(away, accounts=("org:o", "key:b"))
+        wish = reservation("h1", 70, charge("org:o"), charge("key:b", 100))
+        with pytest.raises(LedgerError, match="extended to less, or on other accounts"):
+            await ledger.store.extend(forged, wish)
+        mixed = reservation("h2", 10, charge("org:o"), charge(TOKENS), tokens=30)
+        first = await sent(ledger.store, mixed)
+        await ledger.store.extend(first, replace(mixed, tokens=50))
+        with pytest.raises(LedgerError, match="extended to less, or on other accounts"):
+            await ledger.store.extend(first, replace(mixed, amount_nano=20, tokens=49))
+        found = await ledger.store.survey(["org:o", "key:k", "key:b", TOKENS])
+        assert found == {
+            "org:o": Account(0, 70),
+            "key:k": Account(0, 60),
+            TOKENS: Account(0, 50),
+        }
+
+    play(backend, tmp_path, story)
+
+
+@each_store
 def test_who_settles_need_not_know_that_the_hold_has_grown(
     backend: Backend, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from tests.contracts.ledger_backends import (
     bill,
     charge,
     event,
+    gate,
     held,
     reservation,
     sent,
@@ -45,8 +46,8 @@ def everything(pair: Pair) -> dict[bytes, bytes]:
 
 
 LATER_LIFE = {
-    "reserve": ("h9", 1, "", 1, "null", 1, 1, '["org:o"]', "org:o", ""),
-    "extend": ("h1", 20, "", 1, "null", 1, 1, '["org:o"]', "org:o", ""),
+    "reserve": ("h9", 1, "", 1, "null", "-", 1, 1, '["org:o"]', "org:o", ""),
+    "extend": ("h1", 20, "", 1, "null", "-", 1, 1, '["org:o"]', "org:o", ""),
     "dispatch": ("h1", "draft"),
     "settle": ("h2", '["org:o"]', 5, "", 0, '""', "e", "{}", 1, '"e"'),
     "correct": (
@@ -58,7 +59,7 @@ LATER_LIFE = {
     "survey": ("org:o",),
     "due": (10,),
     "expire": ("h1", f'held|10;|{NOON_MS}|{OVER_MS}|null|["org:o"]', "", "", 1, "null"),
-    "trim": ("9999999999999999-0",),
+    "trim": ("9999999999999999-0", "whoever collects"),
     "open": ("", "", 1, "key:k", '["key:k"]', 7),
     "counting": (),
     "note": ("gateway", "budget"),
@@ -69,7 +70,7 @@ LATER_LIFE = {
 def test_a_script_does_nothing_in_another_life_and_its_work_in_this_one(tmp_path: Path) -> None:
     async def story(pair: Pair) -> None:
         assert set(LATER_LIFE) == set(NAMES) - {"found", "restore"}
-        epoch = pair.client.hget(pair.keys.meta, "epoch")
+        epoch, collector = pair.client.hmget(pair.keys.meta, "epoch", "collector")
         for name, arguments in LATER_LIFE.items():
             await held(pair.first, reservation(f"h1-{name}", 10))
             await sent(pair.first, reservation(f"h2-{name}", 10))
@@ -77,6 +78,7 @@ def test_a_script_does_nothing_in_another_life_and_its_work_in_this_one(tmp_path
             await pair.first.expire(NOON_MS)
             # The hold of a test of its own, under the name that the arguments say.
             said = [f"{part}-{name}" if part in ("h1", "h2", "h3") else part for part in arguments]
+            said = [collector if part == "whoever collects" else part for part in said]
             before = everything(pair)
             for other in (b"", b"0-0", epoch + b"x"):
                 assert say(pair, name, other, OVER_MS, *said) == [b"lost"]
@@ -125,7 +127,10 @@ def test_an_entry_says_what_ended_how_when_and_for_whom(tmp_path: Path) -> None:
 
         mixed = (charge("org:o"), charge(TOKENS))
         even = await away("even")
-        await pair.first.settle(even, 12, event("e1"), Bill(250, "mini"))
+        done = await pair.first.settle(even, 12, event("e1"), Bill(250, "mini"))
+        assert done == Settlement("even", HoldState.SETTLED, 12, 2)
+        again = await pair.first.settle(even, 9, event("e1"), Bill(250, "mini"))
+        assert again == replace(done, repeated=True)
         await pair.first.settle(await away("each", *mixed), 7, event("e2"), Bill(9, "", (7, 301)))
         await pair.first.release(await away("given back", *mixed), event("e3"))
         await pair.first.release(await away("silent"), None)
@@ -214,7 +219,7 @@ def test_events_are_numbered_by_the_clock_and_never_twice(tmp_path: Path) -> Non
 
 def test_sums_are_kept_far_from_where_they_would_leave_the_integers(tmp_path: Path) -> None:
     async def story(pair: Pair) -> None:
-        hold = await held(pair.first, reservation("h1", 10))
+        hold = await held(pair.first, reservation("h1", 1_024))
         almost = HALF_RANGE - 2**20
         pair.client.hset(pair.keys.posted, "org:o", almost)
         wish = reservation("h2", 2**21, charge("key:k"), charge("org:o"))
@@ -225,8 +230,9 @@ def test_sums_are_kept_far_from_where_they_would_leave_the_integers(tmp_path: Pa
         # A limit that cannot bear it is the better reason.
         refusal = await pair.first.reserve(replace(wish, charges=(charge("org:o", 5),)))
         assert refusal.spent_nano == almost
-        fits = await held(pair.first, reservation("h3", 2**19, charge("key:k"), charge("org:o")))
-        assert (await pair.first.survey(["org:o"]))["org:o"] == Account(almost, 2**19 + 10)
+        rest = 2**20 - 1_024
+        fits = await held(pair.first, reservation("h3", rest, charge("key:k"), charge("org:o")))
+        assert (await pair.first.survey(["org:o"]))["org:o"] == Account(almost, 2**20)
         await pair.first.release(fits, None)
         pair.client.hset(pair.keys.posted, "org:o", 0)
 
@@ -267,6 +273,12 @@ def test_what_is_put_back_takes_the_place_of_what_its_hold_still_held(tmp_path: 
         }
         again = await pair.first.settle(late, 1, event("h3"), bill(wish, 1, 1))
         assert (again.posted_nano, again.correction, again.repeated) == (-3, True, True)
+        # The warehouse tells of these events, so they need not be told again.
+        assert [row.event_id for row in pair.first.outbox_after(0, 9)] == ["h3-assumed"]
+        uneven = pair.client.hget(pair.keys.entry, "h1")
+        assert orjson.loads(uneven)[-2:] == [[[12, 200, 1], [2, 0, 0]], list(MIXED)]
+        even = pair.client.hget(pair.keys.correction, "h2")
+        assert orjson.loads(even)[-2:] == [None, ["org:o"]]
         with open_books(pair.url, pair.org) as books:
             rows = list(books.spent_by_party(0, None))
             assert books.entries_of_day("2026-11-01") == {
@@ -278,6 +290,44 @@ def test_what_is_put_back_takes_the_place_of_what_its_hold_still_held(tmp_path: 
         # The expiry was here before, and knew neither model nor tokens.
         told = {(row.scopes.model, len(row.accounts)): row.amount(Unit.TOKENS) for row in rows}
         assert told == {("mini", 3): 400, ("mini", 1): 200, ("", 3): 0}
+
+    play(tmp_path, story)
+
+
+def test_an_ending_of_an_earlier_life_is_told_with_its_event(tmp_path: Path) -> None:
+    async def story(pair: Pair) -> None:
+        asked = reservation("h1", 10, charge("org:o"), charge(TOKENS), tokens=300)
+        away = await sent(pair.first, asked)
+        freed = await sent(pair.first, reservation("h2", 5, charge("org:o")))
+        pair.client.delete(*pair.keys.all()[1:])
+        await pair.second.rebuild([])
+        assert await pair.first.survey(["org:o"]) == {}
+        done = await pair.first.settle(away, 12, event("e1"), Bill(350, posted=(12, 350)))
+        assert done == Settlement("h1", HoldState.SETTLED, 12, 2)
+        await pair.first.release(freed, event("e2"))
+        assert [row.event_id for row in pair.first.outbox_after(0, 9)] == ["e1", "e2"]
+        found = await pair.first.survey(["org:o", TOKENS])
+        assert found == {"org:o": Account(12, 0, 2), TOKENS: Account(350, 0, 50)}
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize("shut", [0, 1, 2])
+def test_each_of_several_limits_that_count_others_is_kept(tmp_path: Path, shut: int) -> None:
+    gates = [gate(f"run:{number}", f"run:{number}b") for number in range(3)]
+
+    async def story(pair: Pair) -> None:
+        wish = reservation("h1", 5, charge("org:o"), *gates, charge("key:k", 50))
+        hold = await held(pair.first, wish)
+        await pair.first.carry_over({f"run:{shut}b": 1}, NOON_MS)
+        refusal = await pair.first.reserve(replace(wish, hold_id="h2"))
+        assert (refusal.unit, refusal.spent_nano) == (Unit.GATE, 1)
+        refusal = await pair.first.extend(hold, replace(wish, amount_nano=6))
+        assert (refusal.unit, refusal.spent_nano) == (Unit.GATE, 1)
+        await pair.first.carry_over({f"run:{shut}b": 0}, NOON_MS)
+        await held(pair.first, replace(wish, hold_id="h2"))
+        refusal = await pair.first.reserve(replace(wish, hold_id="h3", amount_nano=41))
+        assert (refusal.account, refusal.held_nano) == ("key:k", 10)
 
     play(tmp_path, story)
 

@@ -89,3 +89,18 @@ def test_the_first_gateway_collects_and_the_next_one_joins(tmp_path: Path) -> No
         assert accounts == {"org:o": Account(7, 0, 0)}
 
     play(tmp_path, story)
+
+
+def test_only_the_gateway_that_collects_now_forgets_events(tmp_path: Path) -> None:
+    async def story(pair: Pair) -> None:
+        first, second = pair.first, pair.second
+        await first.record(event("e1"))
+        [row] = first.outbox_after(0, 10)
+        await second.rebuild([])  # which makes it the one that collects
+        await first.trim_outbox(row.seq)
+        assert first.collects is False
+        assert [found.event_id for found in second.outbox_after(0, 10)] == ["e1"]
+        await second.trim_outbox(row.seq)
+        assert list(second.outbox_after(0, 10)) == []
+
+    play(tmp_path, story)

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,14 @@ class Answer:
 class GatewayProcess:
     """One installation (configuration and data directory) and the process that serves it."""
 
-    def __init__(self, folder: Path, config: str | Path, env: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        config: str | Path,
+        env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ):
+        """`options` are those of `weir serve`, beside its port."""
         folder.mkdir(parents=True, exist_ok=True)
         self.data = folder / "data"
         if isinstance(config, str):
@@ -124,6 +131,7 @@ class GatewayProcess:
             self.config = config
         self._log = folder / "gateway.log"
         self._given = dict(env or {})
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.base_url = ""
         self.key = ""
@@ -153,7 +161,7 @@ class GatewayProcess:
         assert self._process is None or self._process.poll() is not None, "it runs already"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port)],
+                [sys.executable, "-m", "gateway.cli", "serve", "--port", str(port), *self._options],
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,
@@ -321,10 +329,13 @@ def _found(pattern: str, text: str) -> str:
 
 @contextmanager
 def gateway(
-    folder: Path, config: str | Path, env: Mapping[str, str] | None = None
+    folder: Path,
+    config: str | Path,
+    env: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[GatewayProcess]:
     """A running gateway; nothing of it is left after the block."""
-    process = GatewayProcess(folder, config, env)
+    process = GatewayProcess(folder, config, env, options)
     try:
         process.start()
         yield process

@@ -16,9 +16,10 @@ from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import AnyWindow, Budget, ScopeKind, Unit, Window
-from gateway.alert_store import STANDING, AlertStore, Crossing
 from gateway.alerts import AlertWatch, pause_ms
 from gateway.ledger_watch import LedgerWatch
+from gateway.registries.in_sqlite import SqliteAlerts
+from gateway.registries.port import RegistryError
 from gateway.tally import Tally
 from gateway.webhook import Receiver, Webhook
 from tests.unit.gateway.desks import new_ledger, run
@@ -80,8 +81,8 @@ class Clock:
 
 def watching(
     path: Path, books: Books, clock: Clock, url: str | None, budget: Budget = DAY, attempts: int = 5
-) -> tuple[AlertWatch, AlertStore]:
-    store = AlertStore(path / "keys.sqlite3")
+) -> tuple[AlertWatch, SqliteAlerts]:
+    store = SqliteAlerts(path / "keys.sqlite3")
     webhook = None if url is None else Webhook(Receiver(url, 5, attempts))
     book = BudgetBook([budget])
     ledger = LedgerWatch(new_ledger(), Tally())
@@ -107,12 +108,12 @@ def test_each_crossing_is_told_once_in_a_window_and_across_restarts(
                 for _ in range(2):  # each time by a gateway that has just started
                     watch, store = watching(tmp_path, books, clock, post.url)
                     await look_and_deliver(watch)
-                    store.close()
+                    await store.aclose()
             assert [got["threshold"] for got in post.got] == [0.5, 1.0]
             clock.now_ms += 86_400_000
             watch, store = watching(tmp_path, books, clock, post.url)
             await look_and_deliver(watch)
-            store.close()
+            await store.aclose()
             assert [got["threshold"] for got in post.got] == [0.5, 1.0, 0.5, 1.0]
             assert post.got[0] == {
                 "type": "budget.threshold",
@@ -146,7 +147,7 @@ def test_a_rolling_budget_alerts_again_after_it_has_been_below(tmp_path: Path) -
                 clock.now_ms += 2_000
                 books.spent["a"] = spent
                 await look_and_deliver(watch)
-            store.close()
+            await store.aclose()
             assert [got["spent_usd"] for got in post.got] == ["0.000000600", "0.000000600"]
             assert post.got[0]["window_start"] is None
 
@@ -172,7 +173,7 @@ def test_an_alert_that_is_not_taken_is_tried_again_with_pauses_and_then_given_up
             assert len(post.got) == 5
             assert {got["alert_id"] for got in post.got} == {1}
             assert post.url not in caplog.text
-            store.close()
+            await store.aclose()
 
     with caplog.at_level(logging.WARNING, "weir.alerts"):
         run(story())
@@ -184,14 +185,14 @@ def test_an_alert_waits_for_a_receiver_that_is_down_and_survives_a_restart(tmp_p
         books, clock = Books({"a": 600}), Clock()
         watch, store = watching(tmp_path, books, clock, "http://127.0.0.1:9/hook")
         await look_and_deliver(watch)
-        store.close()
+        await store.aclose()
         clock.now_ms += pause_ms(0)
         async with receiving() as post:
             watch, store = watching(tmp_path, books, clock, post.url)
             await look_and_deliver(watch)
             assert [got["threshold"] for got in post.got] == [0.5]
-            assert store.due(clock.now_ms + 10**9, 10) == []
-            store.close()
+            assert await store.take(clock.now_ms + 10**9, 10**15) is None
+            await store.aclose()
 
     run(story())
 
@@ -200,9 +201,9 @@ def test_without_a_webhook_the_log_alone_tells(tmp_path: Path) -> None:
     async def story() -> None:
         watch, store = watching(tmp_path, Books({"a": 600}), Clock(), None)
         await look_and_deliver(watch)
-        assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
-        assert store.due(10**15, 10) == []
-        store.close()
+        assert await store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
+        assert await store.take(10**15, 10**16) is None
+        await store.aclose()
 
     run(story())
 
@@ -211,21 +212,14 @@ def test_only_the_shares_with_an_alert_are_told_of(tmp_path: Path) -> None:
     async def story() -> None:
         watch, store = watching(tmp_path, Books({"a": 800}), Clock(), None)
         await look_and_deliver(watch)
-        assert store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
-        store.close()
+        assert await store.told(DAY.name, "key:a", NOON_MS // 1_000 - 43_200) == {500}
+        await store.aclose()
 
     run(story())
 
 
-def test_two_gateways_on_one_file_note_a_crossing_once(tmp_path: Path) -> None:
-    stores = [AlertStore(tmp_path / "keys.sqlite3") for _ in range(2)]
-    crossing = Crossing("org:*/24h", "org:o", STANDING, 500, 10, 5, NOON_MS)
-    assert [store.note(crossing, deliver=True) for store in stores] == [True, False]
-    for store in stores:
-        store.close()
-
-
-def test_the_watch_goes_on_after_a_look_that_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", [OSError("the disk is gone"), RegistryError("it is away")])
+def test_the_watch_goes_on_after_a_look_that_failed(tmp_path: Path, fault: Exception) -> None:
     async def story() -> None:
         books, clock = Books({"a": 600}), Clock()
         watch, store = watching(tmp_path, books, clock, None)
@@ -233,7 +227,7 @@ def test_the_watch_goes_on_after_a_look_that_failed(tmp_path: Path) -> None:
 
         def fail(*_: object) -> list[dict[str, Any]]:
             failed.set()
-            raise OSError("the disk is gone")
+            raise fault
 
         watch._rows = fail  # type: ignore[method-assign]
         task = asyncio.create_task(watch.run())
@@ -241,6 +235,6 @@ def test_the_watch_goes_on_after_a_look_that_failed(tmp_path: Path) -> None:
         assert not task.done()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        store.close()
+        await store.aclose()
 
     run(story())

@@ -9,9 +9,10 @@ from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, LedgerError, Reservation
 from budgets.scopes import Scopes
 from budgets.stores.in_sqlite import SqliteLedger
-from gateway.app import offline_audit, offline_request, open_gateway
+from gateway.app import open_gateway
 from gateway.clock import now_ms
 from gateway.data_dir import DataDirError
+from gateway.offline import offline_audit, offline_request
 from tests.unit.gateway.desks import SHAPER, chat, run
 from tests.unit.gateway.gateways import CONFIG, Opened, json_of, opened, settings_in
 from tests.unit.gateway.test_records import begun

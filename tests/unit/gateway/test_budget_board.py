@@ -20,6 +20,8 @@ from gateway import budget_board
 from gateway.budget_board import BudgetBoard, with_burndown, with_sources
 from gateway.budget_registry import BudgetFault, BudgetRegistry, read_budget
 from gateway.budget_report import Accounts, budget_rows
+from gateway.budgets_in_effect import BudgetsInEffect
+from gateway.registries.in_sqlite import SqliteBudgets
 from tests.contracts.ledger_backends import event, held, reservation
 from tests.unit.gateway.desks import SHAPER, run
 
@@ -75,11 +77,10 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
 
     async def story() -> None:
         ledger = SqliteLedger(tmp_path / "ledger.sqlite3", SHAPER)
-        registry = BudgetRegistry(tmp_path / "keys.sqlite3")
+        registry = BudgetRegistry(SqliteBudgets(tmp_path / "keys.sqlite3"))
         book = BudgetBook([DAY])
-        board = BudgetBoard(
-            book, registry, accounts, ledger, books, no_query, lambda: NOW_MS, ("tiny",)
-        )
+        current = BudgetsInEffect(book, registry)
+        board = BudgetBoard(current, accounts, ledger, books, no_query, lambda: NOW_MS, ("tiny",))
         await board.start()
         section = read_budget({**TERMS, "timezone": "Asia/Tokyo"})
         assert await board.put(section, "k1") == DAY.name
@@ -93,9 +94,9 @@ def test_a_change_is_noted_as_counting_once_nothing_can_be_missed(
         assert await board.remove(DAY.name, "k2")
         assert book.budgets == (DAY,)
         assert not await board.remove(DAY.name, "k2")
-        assert [change["who"] for change in board.changes()] == ["k2", "k1"]
+        assert [change["who"] for change in await board.changes()] == ["k2", "k1"]
         await board.stop()
-        registry.close()
+        await registry.aclose()
         ledger.close()
 
     run(story())
@@ -110,10 +111,9 @@ def test_a_start_while_others_hold_money_counts_what_their_requests_come_to(
 
     async def story() -> None:
         ledger = InMemoryLedger(SHAPER)
-        registry = BudgetRegistry(tmp_path / "keys.sqlite3")
+        registry = BudgetRegistry(SqliteBudgets(tmp_path / "keys.sqlite3"))
         board = BudgetBoard(
-            BudgetBook([DAY]),
-            registry,
+            BudgetsInEffect(BudgetBook([DAY]), registry),
             lambda: nullcontext(accounts),
             ledger,
             lambda: nullcontext(ledger),
@@ -133,6 +133,6 @@ def test_a_start_while_others_hold_money_counts_what_their_requests_come_to(
             await asyncio.sleep(0)
         assert (await ledger.survey([account]))[account] == Account(40)
         await board.stop()
-        registry.close()
+        await registry.aclose()
 
     run(story())

@@ -1,16 +1,17 @@
 """Standings of budgets: exact for a scope with a name, counted and cut off for all others."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 from budgets.budget_book import BudgetBook
 from budgets.ledger import Account
 from budgets.rolling import RollingWindow
-from budgets.scopes import Budget, ScopeKind, Scopes, Window
+from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window
 from gateway.budget_gauges import MAX_BUDGETS, TOP_SCOPES, BudgetGauges
 from tests.unit.gateway.desks import run
 
 NOW_MS = 1_793_491_200_000
 NAMED = Budget(ScopeKind.KEY, "a", Window.DAY, 100)
+TOKENS = Budget(ScopeKind.KEY, "a", Window.DAY, 700, unit=Unit.TOKENS)
 ROLLING = Budget(ScopeKind.KEY, "a", RollingWindow(3_600), 200)
 EACH = Budget(ScopeKind.WORKFLOW, "*", Window.MONTH, 300)
 OWN = Budget(ScopeKind.WORKFLOW, "lab/99", Window.MONTH, 400)
@@ -22,10 +23,10 @@ class Books:
     read = 0
 
     def largest(
-        self, budget: Budget, now_s: int, without: Collection[str], limit: int
+        self, budget: Budget, now_s: int, closer: Sequence[Budget], limit: int
     ) -> tuple[int, Mapping[str, Account]]:
         self.read += 1
-        assert (now_s, without) == (NOW_MS // 1_000, {"*", "lab/99"})
+        assert (now_s, closer) == (NOW_MS // 1_000, [OWN])
         return 99, {f"lab/{number}": Account(number, 1) for number in range(98, 98 - limit, -1)}
 
 
@@ -42,7 +43,7 @@ def gauges(*budgets: Budget) -> tuple[BudgetGauges, BudgetBook, Books, Clock]:
 
 
 def test_a_budget_with_a_name_is_the_sum_of_the_accounts_that_requests_are_charged_to() -> None:
-    told, book, books, _ = gauges(NAMED, ROLLING)
+    told, book, books, _ = gauges(NAMED, TOKENS, ROLLING)
     accounts = told.accounts()
     charges = book.charges(Scopes("o", "t", "a", "t/w", "t/r"), NOW_MS // 1_000)
     charged = [charge for charge in charges if charge.limit_nano is not None]
@@ -54,9 +55,10 @@ def test_a_budget_with_a_name_is_the_sum_of_the_accounts_that_requests_are_charg
     standings = run(told.read(accounts, found))
     assert [(one.budget, one.scope, one.account) for one in standings.named] == [
         (NAMED.name, "key:a", Account(5, 2, 1)),
+        (TOKENS.name, "key:a", Account(5, 2, 1)),
         (ROLLING.name, "key:a", Account(15, 5, 1)),
     ]
-    assert standings.limits_nano == {NAMED.name: 100, ROLLING.name: 200}
+    assert standings.limits_nano == {NAMED.name: 100, TOKENS.name: 700, ROLLING.name: 200}
     assert books.read == 0
 
 

@@ -12,21 +12,23 @@ from budgets.scopes import Budget, ScopeKind, Unit, Window
 from gateway.budget_registry import (
     BudgetFault,
     BudgetRegistry,
-    BudgetRegistryError,
     in_effect,
     read_budget,
     read_budget_json,
     terms_of,
 )
+from gateway.registries.in_sqlite import SqliteBudgets
+from gateway.registries.port import RegistryError
+from tests.unit.gateway.desks import run
 
 MONTH = {"scope": "key:a", "window": "month", "limit_usd": "12.50", "timezone": "Asia/Kathmandu"}
 
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[BudgetRegistry]:
-    registry = BudgetRegistry(tmp_path / "keys.sqlite3")
+    registry = BudgetRegistry(SqliteBudgets(tmp_path / "keys.sqlite3"))
     yield registry
-    registry.close()
+    run(registry.aclose())
 
 
 def test_a_budget_is_kept_and_comes_back_as_it_was_set(
@@ -35,18 +37,18 @@ def test_a_budget_is_kept_and_comes_back_as_it_was_set(
     rolling = {"scope": "workflow:*", "window": "1d", "limit_usd": 2}
     tokens = {"scope": "key:a", "window": "month", "limit_tokens": "2_000_000"}
     requests = {"scope": "user:lab/*", "window": "hour", "limit_requests": 500}
-    assert registry.put(read_budget(MONTH), "admin", 5) == "key:a/month"
-    assert registry.put(read_budget(rolling), "admin", 6) == "workflow:*/24h"
-    assert registry.put(read_budget(tokens), "admin", 7) == "key:a/month/tokens"
-    assert registry.put(read_budget(requests), "admin", 8) == "user:lab/*/hour/requests"
-    again = BudgetRegistry(tmp_path / "keys.sqlite3")
-    assert again.budgets() == [
+    assert run(registry.put(read_budget(MONTH), "admin", 5)) == "key:a/month"
+    assert run(registry.put(read_budget(rolling), "admin", 6)) == "workflow:*/24h"
+    assert run(registry.put(read_budget(tokens), "admin", 7)) == "key:a/month/tokens"
+    assert run(registry.put(read_budget(requests), "admin", 8)) == "user:lab/*/hour/requests"
+    again = BudgetRegistry(SqliteBudgets(tmp_path / "keys.sqlite3"))
+    assert run(again.budgets()) == [
         Budget(ScopeKind.KEY, "a", Window.MONTH, 12_500_000_000, "Asia/Kathmandu"),
         Budget(ScopeKind.KEY, "a", Window.MONTH, 2_000_000, unit=Unit.TOKENS),
         Budget(ScopeKind.USER, "lab/*", Window.HOUR, 500, unit=Unit.REQUESTS),
         Budget(ScopeKind.WORKFLOW, "*", RollingWindow(86_400), 2_000_000_000),
     ]
-    again.close()
+    run(again.aclose())
 
 
 def test_actions_come_back_as_they_were_set_and_as_a_person_would_write_them(
@@ -54,15 +56,15 @@ def test_actions_come_back_as_they_were_set_and_as_a_person_would_write_them(
 ) -> None:
     at = [{"share": "0.9", "action": "degrade"}, {"share": "0.955", "action": "refuse"}]
     section = read_budget({**MONTH, "alert_at": ["0.8"], "at": at})
-    registry.put(section, "admin", 5)
-    [budget] = registry.budgets()
+    run(registry.put(section, "admin", 5))
+    [budget] = run(registry.budgets())
     assert budget == section.to_budget()
     assert [(entry.permille, entry.action.value) for entry in budget.at] == [
         (800, "alert"),
         (900, "degrade"),
         (955, "refuse"),
     ]
-    [change] = registry.changes()
+    [change] = run(registry.changes())
     assert change.after is not None
     assert (change.after["alert_at"], change.after["at"]) == (["0.8"], at)
     assert read_budget(change.after) == section
@@ -71,20 +73,20 @@ def test_actions_come_back_as_they_were_set_and_as_a_person_would_write_them(
 
 def test_every_change_is_noted_with_before_and_after(registry: BudgetRegistry) -> None:
     first, second = read_budget(MONTH), read_budget({**MONTH, "limit_usd": "1"})
-    registry.put(first, "k1", 5)
-    registry.put(second, "k2", 6)
-    assert registry.remove("key:a/month", "k3", 7)
-    assert not registry.remove("key:a/month", "k4", 8)
+    run(registry.put(first, "k1", 5))
+    run(registry.put(second, "k2", 6))
+    assert run(registry.remove("key:a/month", "k3", 7))
+    assert not run(registry.remove("key:a/month", "k4", 8))
     told = [
         (change.at_ms, change.who, change.what, change.before, change.after)
-        for change in registry.changes()
+        for change in run(registry.changes())
     ]
     assert told == [
         (7, "k3", "deleted", terms_of(second), None),
         (6, "k2", "set", terms_of(first), terms_of(second)),
         (5, "k1", "set", None, terms_of(first)),
     ]
-    assert registry.budgets() == []
+    assert run(registry.budgets()) == []
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_every_change_is_noted_with_before_and_after(registry: BudgetRegistry) -
 def test_a_noted_change_can_be_neither_edited_nor_deleted(
     registry: BudgetRegistry, tmp_path: Path, statement: str
 ) -> None:
-    registry.put(read_budget(MONTH), "k1", 5)
+    run(registry.put(read_budget(MONTH), "k1", 5))
     with (
         sqlite3.connect(tmp_path / "keys.sqlite3") as file,
         pytest.raises(sqlite3.IntegrityError, match="only ever added"),
@@ -160,8 +162,8 @@ def test_what_is_set_replaces_what_is_configured_under_the_same_name() -> None:
 
 def test_a_file_that_is_no_registry_is_refused(tmp_path: Path) -> None:
     (tmp_path / "keys.sqlite3").write_bytes(b"not a database" * 100)
-    with pytest.raises(BudgetRegistryError, match=r"keys\.sqlite3"):
-        BudgetRegistry(tmp_path / "keys.sqlite3")
+    with pytest.raises(RegistryError, match=r"keys\.sqlite3"):
+        SqliteBudgets(tmp_path / "keys.sqlite3")
 
 
 def test_a_damaged_budget_is_named_and_not_ignored(
@@ -169,5 +171,5 @@ def test_a_damaged_budget_is_named_and_not_ignored(
 ) -> None:
     with sqlite3.connect(tmp_path / "keys.sqlite3") as file:
         file.execute("INSERT INTO budget VALUES ('org:*/day', '{}')")
-    with pytest.raises(BudgetRegistryError, match="cannot be read"):
-        registry.budgets()
+    with pytest.raises(RegistryError, match="cannot be read"):
+        run(registry.budgets())

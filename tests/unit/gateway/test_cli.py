@@ -10,7 +10,9 @@ import pytest
 
 from gateway.auth import load_secret
 from gateway.cli import main
-from gateway.key_registry import KEYS_FILE, KeyRegistry
+from gateway.key_registry import KeyRegistry
+from gateway.registries.in_sqlite import KEYS_FILE, SqliteKeys
+from tests.unit.gateway.desks import run
 
 CONFIG = """\
 [providers.here]
@@ -97,6 +99,7 @@ def test_other_commands_refuse_a_faulty_configuration(weir: Weir) -> None:
 
 
 def test_a_key_is_made_listed_and_revoked(weir: Weir) -> None:
+    """`gateway.cli_keys.add_keys`."""
     made = weir("keys", "create", *KEY, "--policy", "cheap")
     assert made.returncode == 0
     key, _, rest = made.stdout.partition("\n")
@@ -105,9 +108,12 @@ def test_a_key_is_made_listed_and_revoked(weir: Weir) -> None:
     (record,) = json.loads(listed.stdout)
     assert (record["key_id"], record["policy"], record["revoked_ms"]) == (key_id, "cheap", None)
     assert key not in listed.stdout
-    registry = KeyRegistry(weir.data / KEYS_FILE, load_secret(weir.data, {}), org="default")
+    registry = KeyRegistry(
+        SqliteKeys(weir.data / KEYS_FILE), load_secret(weir.data, {}), org="default"
+    )
+    assert run(registry.refresh())
     assert registry.find(key.encode()) is not None
-    registry.close()
+    run(registry.aclose())
     assert weir("keys", "revoke", key_id).returncode == 0
     assert "Ana" in weir("keys", "list").stdout
     assert json.loads(weir("keys", "list", "--json").stdout)[0]["revoked_ms"] is not None

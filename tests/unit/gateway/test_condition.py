@@ -1,6 +1,5 @@
 """`gateway.condition`: what anybody may know, what administrators see, and when it is not ready."""
 
-import sqlite3
 from pathlib import Path
 
 import orjson
@@ -8,6 +7,7 @@ import pytest
 
 from budgets.ledger import LedgerError
 from gateway.ledger_watch import LedgerState
+from gateway.registries.port import RegistryError
 from gateway.tally import LedgerOutcome
 from routing.health import breaker_key
 from tests.unit.gateway.desks import chat, run
@@ -85,10 +85,10 @@ def test_books_that_cannot_be_read_leave_out_what_they_would_have_told(
             assert weir.gateway.tally.ledger_errors == {(LedgerOutcome.RETRIED, "failed"): 1}
             (tmp_path / "elsewhere").rename(weir.gateway.data.ledger)
 
-            def broken() -> dict[str, int]:
-                raise sqlite3.OperationalError("locked")
+            async def broken(_: object) -> dict[str, int]:
+                raise RegistryError("locked")
 
-            monkeypatch.setattr(type(condition.alerts), "counts", lambda _: broken())
+            monkeypatch.setattr(type(condition.alerts), "counts", broken)
             assert (await condition.read(lambda: 3)).alerts is None
 
     run(look())

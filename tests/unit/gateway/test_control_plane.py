@@ -7,6 +7,7 @@ import pytest
 from gateway.control_app import build_control_app
 from gateway.control_plane import PREFIXES, ControlPlane
 from gateway.control_services import ControlServices
+from gateway.forwarding import ControlDoor
 from tests.unit.gateway.desks import Client, run
 from tests.unit.gateway.gateways import SECRET, Opened, json_of, opened, settings_in
 
@@ -63,7 +64,9 @@ def test_every_question_of_the_admin_api_is_answered_by_the_gateway(tmp_path: Pa
 def test_services_know_admins_from_others_and_how_fresh_the_figures_are(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
-            plane = weir.application._control_plane
+            door = weir.application._control_plane
+            assert isinstance(door, ControlDoor)
+            plane = door._control_plane
             assert isinstance(plane, ControlPlane)
             services: ControlServices = plane._services
             assert services.is_admin(SECRET.admin_key)

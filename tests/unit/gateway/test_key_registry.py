@@ -7,122 +7,119 @@ import pytest
 
 from gateway.auth import Role, derive_secret
 from gateway.key_registry import KeyRegistry, KeyRegistryError, NewKey
+from gateway.registries.in_sqlite import SqliteKeys
+from gateway.registries.port import RegistryError
+from tests.unit.gateway.desks import run
 
 SECRET = derive_secret("s" * 32)
 PAPERS = NewKey("Ana's laptop", "research", "papers", policy="cheap")
 
 
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def open_registry(path: Path, clock: Clock | None = None, *, demo: bool = True) -> KeyRegistry:
-    return KeyRegistry(path / "keys.sqlite3", SECRET, org="acme", demo=demo, clock=clock or Clock())
+def opened(path: Path, *, demo: bool = True) -> KeyRegistry:
+    return KeyRegistry(SqliteKeys(path / "keys.sqlite3"), SECRET, org="acme", demo=demo)
 
 
 def test_a_new_key_opens_and_says_who_calls(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    record, key = registry.create(PAPERS, 5_000)
-    caller = registry.find(key.encode())
-    assert caller is not None
-    assert (caller.key_id, caller.name, caller.org) == (record.key_id, "Ana's laptop", "acme")
-    assert (caller.team, caller.workflow, caller.policy) == ("research", "papers", "cheap")
-    assert caller.role is Role.DATA
-    assert record.created_ms == 5_000
-    registry.close()
+    async def story() -> None:
+        registry = opened(tmp_path)
+        record, key = await registry.create(PAPERS, 5_000)
+        caller = registry.find(key.encode())
+        assert caller is not None
+        assert (caller.key_id, caller.name, caller.org) == (record.key_id, "Ana's laptop", "acme")
+        assert (caller.team, caller.workflow, caller.policy) == ("research", "papers", "cheap")
+        assert caller.role is Role.DATA
+        assert record.created_ms == 5_000
+        await registry.aclose()
+
+    run(story())
 
 
 def test_the_file_holds_no_key(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    _, key = registry.create(PAPERS, 0)
-    registry.close()
+    async def story() -> str:
+        registry = opened(tmp_path)
+        _, key = await registry.create(PAPERS, 0)
+        await registry.aclose()
+        return key
+
+    key = run(story())
     stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     for secret_text in (key, SECRET.demo_key, SECRET.admin_key):
         assert secret_text.encode() not in stored
 
 
 def test_keys_outlive_the_process(tmp_path: Path) -> None:
-    first = open_registry(tmp_path)
-    record, key = first.create(PAPERS, 0)
-    first.close()
-    second = open_registry(tmp_path)
-    assert second.list() == [record]
-    assert second.find(key.encode()) is not None
-    second.close()
+    async def story() -> None:
+        first = opened(tmp_path)
+        record, key = await first.create(PAPERS, 0)
+        await first.aclose()
+        second = opened(tmp_path)
+        assert await second.list() == [record]
+        assert second.find(key.encode()) is None
+        assert await second.refresh()
+        assert second.find(key.encode()) is not None
+        await second.aclose()
+
+    run(story())
 
 
-def test_a_key_revoked_by_another_process_stops_within_a_second(tmp_path: Path) -> None:
-    clock = Clock()
-    gateway = open_registry(tmp_path, clock)
-    command = open_registry(tmp_path)
-    record, key = command.create(PAPERS, 0)
-    clock.now_s += 1.0
-    assert gateway.find(key.encode()) is not None
-    command.revoke(record.key_id, 1)
-    clock.now_s += 1.0
-    assert gateway.find(key.encode()) is None
-    gateway.close()
-    command.close()
+def test_what_another_process_changes_is_known_after_a_refresh(tmp_path: Path) -> None:
+    async def story() -> None:
+        gateway, command = opened(tmp_path), opened(tmp_path)
+        await gateway.refresh()
+        record, key = await command.create(PAPERS, 0)
+        assert gateway.find(key.encode()) is None
+        assert await gateway.refresh()
+        assert gateway.find(key.encode()) is not None
+        assert not await gateway.refresh()
+        await command.revoke(record.key_id, 1)
+        assert await gateway.refresh()
+        assert gateway.find(key.encode()) is None
+        await gateway.aclose()
+        await command.aclose()
 
-
-def test_the_file_is_asked_at_most_once_a_second(tmp_path: Path) -> None:
-    clock = Clock()
-    gateway = open_registry(tmp_path, clock)
-    command = open_registry(tmp_path)
-    clock.now_s += 1.0
-    assert gateway.find(b"nothing") is None
-    _, key = command.create(PAPERS, 0)
-    clock.now_s += 0.99
-    assert gateway.find(key.encode()) is None
-    clock.now_s += 0.01
-    assert gateway.find(key.encode()) is not None
-    gateway.close()
-    command.close()
+    run(story())
 
 
 def test_a_revoked_key_stays_revoked_and_listed(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    record, key = registry.create(PAPERS, 1)
-    revoked = registry.revoke(record.key_id, 2)
-    again = registry.revoke(record.key_id, 3)
-    assert revoked is not None and again is not None
-    assert revoked.revoked and again.revoked_ms == 2
-    assert registry.find(key.encode()) is None
-    assert registry.list() == [revoked]
-    assert registry.revoke("unknown", 4) is None
-    registry.close()
+    async def story() -> None:
+        registry = opened(tmp_path)
+        record, key = await registry.create(PAPERS, 1)
+        revoked = await registry.revoke(record.key_id, 2)
+        again = await registry.revoke(record.key_id, 3)
+        assert revoked is not None and again is not None
+        assert revoked.revoked and again.revoked_ms == 2
+        assert registry.find(key.encode()) is None
+        assert await registry.list() == [revoked]
+        assert await registry.revoke("unknown", 4) is None
+        await registry.aclose()
+
+    run(story())
 
 
 def test_the_derived_keys_open_their_doors_and_are_not_listed(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
+    registry = opened(tmp_path)
     demo = registry.find(SECRET.demo_key.encode())
     admin = registry.find(SECRET.admin_key.encode())
     assert demo is not None and (demo.key_id, demo.role) == ("demo", Role.DATA)
     assert admin is not None and (admin.key_id, admin.role) == ("admin", Role.ADMIN)
-    assert registry.list() == []
-    registry.close()
+    assert run(registry.list()) == []
+    run(registry.aclose())
 
 
 def test_the_demo_key_can_be_shut_off(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path, demo=False)
+    registry = opened(tmp_path, demo=False)
     assert registry.find(SECRET.demo_key.encode()) is None
     assert registry.find(SECRET.admin_key.encode()) is not None
-    registry.close()
+    run(registry.aclose())
 
 
 def test_a_request_is_known_by_its_headers(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
+    registry = opened(tmp_path)
     bearer = [(b"authorization", b"Bearer " + SECRET.demo_key.encode())]
     assert registry.authenticate(bearer) is not None
     assert registry.authenticate([(b"authorization", b"Bearer sk-weir-wrong")]) is None
     assert registry.authenticate([]) is None
-    registry.close()
+    run(registry.aclose())
 
 
 @pytest.mark.parametrize(
@@ -140,23 +137,23 @@ def test_a_request_is_known_by_its_headers(tmp_path: Path) -> None:
 def test_a_name_nothing_can_be_charged_to_is_refused(
     tmp_path: Path, field: str, new: NewKey
 ) -> None:
-    registry = open_registry(tmp_path)
+    registry = opened(tmp_path)
     with pytest.raises(KeyRegistryError, match=f"^{field}: "):
-        registry.create(new, 0)
-    assert registry.list() == []
-    registry.close()
+        run(registry.create(new, 0))
+    assert run(registry.list()) == []
+    run(registry.aclose())
 
 
 def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "keys.sqlite3").write_bytes(b"no database at all, and long enough to be read" * 20)
-    with pytest.raises(KeyRegistryError, match=r"keys\.sqlite3"):
-        open_registry(tmp_path)
+    with pytest.raises(RegistryError, match=r"keys\.sqlite3"):
+        opened(tmp_path)
 
 
 def test_the_file_refuses_two_keys_with_one_digest(tmp_path: Path) -> None:
-    registry = open_registry(tmp_path)
-    registry.create(PAPERS, 0)
-    registry.close()
+    registry = opened(tmp_path)
+    run(registry.create(PAPERS, 0))
+    run(registry.aclose())
     with sqlite3.connect(tmp_path / "keys.sqlite3") as database:
         row = database.execute("SELECT * FROM api_key").fetchone()
         marks = ", ".join("?" * len(row))

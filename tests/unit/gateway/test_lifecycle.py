@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from budgets.ledger import PLAIN, Bill, Hold, LedgerError, Settlement
+from budgets.ledger import (
+    PLAIN,
+    Bill,
+    BudgetsChangedError,
+    Hold,
+    LedgerError,
+    Refusal,
+    Reservation,
+    Settlement,
+)
 from budgets.money import nano_from_usd
 from budgets.port import OutboxEvent
 from budgets.prices import PriceCard
@@ -159,6 +168,41 @@ def test_a_model_whose_price_is_not_known_is_refused_and_nobody_is_asked(model: 
     assert (client.status, client.error["code"]) == (400, "price_unknown")
     [event] = events(desk)
     assert (event.kind, event.cost_nano) == (EventKind.REFUSAL, 0)
+    assert bill_of(desk) == []
+    assert_at_rest(desk)
+
+
+class Moving(InMemoryLedger):
+    """A ledger that others set budgets for: some reservations come too late."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__(SHAPER)
+        self.changes = changes
+        self.asked: list[str | None] = []
+
+    async def reserve(self, reservation: Reservation) -> Hold | Refusal:
+        self.asked.append(reservation.budgets)
+        if len(self.asked) <= self.changes:
+            raise BudgetsChangedError("other budgets are in force")
+        return await super().reserve(reservation)
+
+
+@pytest.mark.parametrize(("changes", "status"), [(1, 402), (3, 402), (99, 503)])
+def test_a_budget_set_elsewhere_while_a_request_looks_for_money_counts_for_it(
+    changes: int, status: int
+) -> None:
+    ledger = Moving(changes)
+    desk = make_desk({"main": scripted(say="x")}, budgets={ScopeKind.KEY: "1"}, ledger=ledger)
+    book = desk.budgets
+    book.change(book.budgets, "v0")
+
+    async def refresh() -> None:
+        tight = [replace(budget, limit_nano=1) for budget in book.budgets]
+        book.change(tight, f"v{len(ledger.asked)}")
+
+    client = run(ask(replace(desk, refresh_budgets=refresh), chat("Hello", max_tokens=10)))
+    assert client.status == status
+    assert ledger.asked[:2] == ["v0", "v1"] if changes > 1 else ["v0"]
     assert bill_of(desk) == []
     assert_at_rest(desk)
 

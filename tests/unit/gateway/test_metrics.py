@@ -22,6 +22,11 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 ODD = 'key:"a\\b/\nmonth'
 ONE = Standing("key:a/month", "key:a", Account(3, 2, 1))
 EACH = Standing("key:*/day", "key:b", Account(1_000_000_001, 0))
+OTHERS = [
+    Standing(f"user:lab/*/day/{unit}", "user:lab/ana", Account(1_200, 3))
+    for unit in ("tokens", "requests")
+]
+LIMITS = {"key:a/month": 9, ODD: 1, **{one.budget: 5_000 for one in OTHERS}}
 
 
 def full_tally() -> Tally:
@@ -44,8 +49,9 @@ FULL = Reading(
     total=Account(10, 20),
     open_holds=2,
     owed=(1, 0),
-    standings=Standings(2, {"key:a/month": 9, ODD: 1}, [ONE], {"key:*/day": 1}, [EACH]),
+    standings=Standings(2, LIMITS, [ONE, *OTHERS], {"key:*/day": 1}, [EACH, *OTHERS]),
     alerts={"logged": 2, "pending": 1},
+    overflowed={"run": 7},
     collector=CollectorState(True, 9, 8, 7, 6_000, 5, 4.0, 3, "at /home/secret"),
     providers={"openai": True, "local": False},
     breakers={("openai", "gpt-5"): BreakerState.OPEN},
@@ -79,6 +85,8 @@ def test_the_text_is_read_back_as_it_was_told_in_both_formats(accept: str) -> No
     }
     assert value["weir_budget_limit_usd", ODD] == 1e-9
     assert value["weir_budget_scope_posted_usd", "key:*/day", "key:b"] == 1.000000001
+    assert value["weir_budget_limit_tokens", "user:lab/*/day/tokens"] == 5_000
+    assert value["weir_budget_held_requests", "user:lab/*/day/requests"] == 3
     assert value["weir_added_latency_seconds_bucket", "+Inf"] == 6
     assert value["weir_collector_behind_seconds",] == 6
     cost = sum(nano for name, *_, nano in ((*key, v) for key, v in value.items()) if name == COST)

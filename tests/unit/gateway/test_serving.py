@@ -7,7 +7,8 @@ import pytest
 
 from gateway.app import serve
 from gateway.config import Settings
-from gateway.serving import STARTUP_ERRORS, _banner, _Server, _uvicorn_config, base_url
+from gateway.roles import ServeRole
+from gateway.serving import STARTUP_ERRORS, Server, banner, base_url, uvicorn_config
 from tests.unit.gateway.gateways import SECRET, settings_in
 
 
@@ -28,21 +29,21 @@ def test_the_base_url_is_one_that_clients_can_use(tmp_path: Path, host: str, url
 
 
 def test_the_banner_shows_both_keys_and_a_command_to_try(tmp_path: Path) -> None:
-    banner = _banner(settings_in(tmp_path)).splitlines()
-    assert banner[1] == "base URL:  http://127.0.0.1:8080/v1"
-    assert banner[2:4] == [f"key: {SECRET.demo_key}", f"admin: {SECRET.admin_key}"]
-    assert any(f"Bearer {SECRET.demo_key}" in line for line in banner)
+    told = banner(settings_in(tmp_path), ServeRole.ALL).splitlines()
+    assert told[1] == "base URL:  http://127.0.0.1:8080/v1"
+    assert told[2:4] == [f"key: {SECRET.demo_key}", f"admin: {SECRET.admin_key}"]
+    assert any(f"Bearer {SECRET.demo_key}" in line for line in told)
 
 
 def test_a_demo_key_that_is_off_is_not_shown(tmp_path: Path) -> None:
-    banner = _banner(at(settings_in(tmp_path), demo_key=False))
-    assert SECRET.demo_key not in banner
-    assert "weir keys create" in banner
+    told = banner(at(settings_in(tmp_path), demo_key=False), ServeRole.PARENT)
+    assert SECRET.demo_key not in told
+    assert "weir keys create" in told
 
 
 def test_the_first_signal_ends_gently_and_the_second_at_once() -> None:
     ending: list[str] = []
-    server = _Server(_uvicorn_config(lambda: None), lambda: None, lambda: ending.append("ending"))
+    server = Server(uvicorn_config(lambda: None), lambda: None, lambda: ending.append("ending"))
     server.end()
     assert (server.should_exit, server.force_exit, ending) == (True, False, ["ending"])
     server.end()
@@ -50,7 +51,7 @@ def test_the_first_signal_ends_gently_and_the_second_at_once() -> None:
 
 
 def test_the_web_server_says_nothing_about_itself_and_trusts_no_proxy() -> None:
-    config = _uvicorn_config(lambda: None)
+    config = uvicorn_config(lambda: None)
     assert (config.server_header, config.proxy_headers, config.access_log) == (False, False, False)
     assert config.timeout_keep_alive > 60  # longer than common clients keep theirs
 
@@ -68,10 +69,9 @@ def test_an_address_that_cannot_be_listened_on_is_said_in_one_line(
 def test_every_fault_of_opening_is_one_that_is_said_plainly() -> None:
     assert {error.__name__ for error in STARTUP_ERRORS} == {
         "AuthError",
-        "BudgetRegistryError",
         "DataDirError",
-        "KeyRegistryError",
         "LedgerError",
+        "ListenError",
         "ProviderBuildError",
-        "WarehouseError",
+        "RegistryError",
     }

@@ -1,4 +1,4 @@
-"""Stages 3 to 5 where money is only held (gateway.waiting): wait in turn, then pay, 429 or 402."""
+"""Money that is only held (gateway.waiting, gateway.refusing): wait in turn, then pay or 402."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,8 +34,7 @@ from tests.unit.gateway.desks import (
     start_providers,
 )
 
-TOKENS = 50
-SLOW_MS, LONG_S = 60, 9.0
+TOKENS, SLOW_MS, LONG_S = 50, 60, 9.0
 DAY_MS = 86_400_000
 
 

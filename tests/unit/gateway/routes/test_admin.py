@@ -1,5 +1,6 @@
 """The admin API over a real registry: who gets in, and what each route answers."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from budgets.ledger import LedgerError
 from gateway.auth import Role, derive_secret
 from gateway.budget_advice import AdviceQuestion
 from gateway.key_registry import KeyRegistry, NewKey
+from gateway.registries.in_sqlite import SqliteKeys
 from gateway.routes.admin import AdminServices, admin_router
 
 SECRET = derive_secret("s" * 32)
@@ -75,13 +77,13 @@ class Budgets:
         assert who == "admin"
         return name == "workflow:lab/nightly/24h"
 
-    def changes(self) -> list[dict[str, Any]]:
+    async def changes(self) -> list[dict[str, Any]]:
         return [{"what": "set"}]
 
 
 def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server]) -> None:
     """The admin API behind a real server, until it is told to exit."""
-    registry = KeyRegistry(folder / "keys.sqlite3", SECRET, org="acme")
+    registry = KeyRegistry(SqliteKeys(folder / "keys.sqlite3"), SECRET, org="acme")
     services = AdminServices(
         registry=registry,
         policies=frozenset({"default", "cheap"}),
@@ -97,7 +99,7 @@ def serve(folder: Path, listener: socket.socket, started: Queue[uvicorn.Server])
     server = uvicorn.Server(uvicorn.Config(application, lifespan="off", log_config=None))
     started.put(server)
     server.run(sockets=[listener])
-    registry.close()
+    asyncio.run(registry.aclose())
 
 
 @pytest.fixture

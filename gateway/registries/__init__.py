@@ -1,0 +1,1 @@
+"""What an installation remembers beside its money: API keys, budgets that were set, alerts."""
