@@ -45,6 +45,30 @@ def test_of_two_hundred_at_once_exactly_those_that_fit_are_admitted(
 
 
 @each_store
+def test_two_hundred_that_the_last_of_five_scopes_refuses_leave_the_other_four_as_they_were(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        names = ["org:o", "team:t", "key:k", "workflow:w", "run:r"]
+        wide = [charge(name, 1_000_000) for name in names[:4]]
+        scopes = [*wide, charge("run:r", 100)]
+        await spent(ledger.store, reservation("h1", 60, *scopes), 60)
+        before = await ledger.store.survey(names)
+        asked = [reservation(f"a{n}", 41, *scopes) for n in range(200)]
+        refusals = await asyncio.gather(*map(ledger.store.reserve, asked))
+        assert {getattr(one, "scope", None) for one in refusals} == {"run:r"}
+        assert await ledger.store.survey(names) == before
+        # Where some of them fit, the others take nothing from anybody either.
+        asked = [reservation(f"b{n}", 13, *scopes) for n in range(200)]
+        answers = await asyncio.gather(*map(ledger.store.reserve, asked))
+        assert sum(isinstance(one, Hold) for one in answers) == 3
+        after = await ledger.store.survey(names)
+        assert after == {name: Account(60, 39, 0) for name in names}
+
+    play(backend, tmp_path, story)
+
+
+@each_store
 def test_requests_that_run_at_once_never_spend_more_than_the_limit(
     backend: Backend, tmp_path: Path
 ) -> None:

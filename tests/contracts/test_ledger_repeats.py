@@ -1,5 +1,6 @@
 """Every store: a request that is asked twice, and a hold whose process died."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,24 @@ def test_the_truth_after_an_expiry_is_an_entry_of_its_own(
         with ledger.books() as books:
             day = books.entries_of_day("2026-11-01")
         assert day == {"h1-assumed": 70, "h1-correction": truth_nano - 70}
+
+    play(backend, tmp_path, story)
+
+
+@each_store
+def test_a_settlement_that_comes_again_a_day_later_has_the_first_answer(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def story(ledger: Opened) -> None:
+        hold = await sent(ledger.store, reservation("h1", 70))
+        first = await ledger.store.settle(hold, 45, event("h1"))
+        day_later_ms = OVER_MS + 86_400_000
+        assert await ledger.store.expire(day_later_ms) == []
+        for number in range(3):
+            again = await ledger.store.settle(hold, 45, event(f"again-{number}", day_later_ms))
+            assert again == replace(first, repeated=True)
+        assert await ledger.account("org:o") == Account(45, 0, 0)
+        assert ledger.outbox_ids() == ["h1"]
 
     play(backend, tmp_path, story)
 

@@ -12,7 +12,7 @@ from tests.faults.three_books import compare
 from tests.journeys.gateway_process import GatewayProcess, assert_clean, gateway, wait_for
 from tests.journeys.upstream import Upstream, upstream
 
-ROUNDS = int(os.environ.get("WEIR_RESTART_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("WEIR_RESTART_ROUNDS", "4"))
 CALLERS = 200
 ANSWERS_A_LIFE = 200
 

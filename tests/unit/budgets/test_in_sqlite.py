@@ -282,6 +282,26 @@ def test_leases_that_were_ended_stay_ended_after_another_restart(tmp_path: Path)
     asyncio.run(story())
 
 
+def test_a_settlement_that_comes_again_in_another_process_has_the_first_answer(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.sqlite3"
+
+    async def story() -> None:
+        ledger = SqliteLedger(path, shaper())
+        hold = await sent(ledger, reservation("h1", 70))
+        first = await ledger.settle(hold, 45, event("h1"))
+        ledger.close()
+        ledger = SqliteLedger(path, shaper())
+        again = [ledger.settle(hold, 45, event(f"again-{n}")) for n in range(10)]
+        assert set(await asyncio.gather(*again)) == {replace(first, repeated=True)}
+        assert (await ledger.survey(["org:o"]))["org:o"].posted_nano == 45
+        assert [row.event_id for row in ledger.outbox_after(0, 99)] == ["h1"]
+        ledger.close()
+
+    asyncio.run(story())
+
+
 def test_accounts_that_no_longer_fit_in_memory_are_read_from_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from budgets.ledger import PLAIN, Bill, Hold, LedgerError, Settlement
 from budgets.money import nano_from_usd
 from budgets.port import OutboxEvent
+from budgets.prices import PriceCard
 from budgets.scopes import ScopeKind
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.desk import Desk
@@ -146,6 +147,18 @@ def test_a_budget_that_cannot_bear_the_ceiling_refuses_and_says_why() -> None:
     [event] = events(desk)
     assert (event.kind, event.status, event.reserved_nano) == (EventKind.REFUSAL, 402, 0)
     assert nano_from_usd(client.error["needed_usd"]) > nano_from_usd("0.0001")
+    assert bill_of(desk) == []
+    assert_at_rest(desk)
+
+
+@pytest.mark.parametrize("model", ["auto", "model-main"])
+def test_a_model_whose_price_is_not_known_is_refused_and_nobody_is_asked(model: str) -> None:
+    desk = make_desk({"main": scripted(say="x")}, budgets={ScopeKind.KEY: "1"})
+    desk = replace(desk, prices=PriceCard([]))
+    client = run(ask(desk, chat(model=model)))
+    assert (client.status, client.error["code"]) == (400, "price_unknown")
+    [event] = events(desk)
+    assert (event.kind, event.cost_nano) == (EventKind.REFUSAL, 0)
     assert bill_of(desk) == []
     assert_at_rest(desk)
 
