@@ -29,7 +29,7 @@ def restart(weir: GatewayProcess, up: Upstream, *, gently: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(5_400)
 @pytest.mark.parametrize("gently", [True, False], ids=["SIGTERM", "SIGKILL"])
 def test_restarts_under_two_hundred_callers_leave_all_books_in_agreement(
     tmp_path: Path, gently: bool
