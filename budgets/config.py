@@ -249,6 +249,8 @@ class LedgerSection(Section):
     store: Literal["sqlite", "redis"] = "sqlite"
     redis_url_env: Annotated[str, Field(min_length=1)] = "WEIR_REDIS_URL"
     timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
+    # What one gateway process admits against soft budgets while Redis cannot be asked.
+    allowance_usd: Annotated[int, BeforeValidator(nano_from_usd)] = 0
 
 
 class ThresholdSection(Section):
@@ -267,6 +269,7 @@ class BudgetSection(Section):
     limit_tokens: Annotated[int | None, BeforeValidator(whole_number)] = None
     limit_requests: Annotated[int | None, BeforeValidator(whole_number)] = None
     timezone: str = "UTC"
+    when_unreachable: Literal["deny", "allow"] = "deny"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
     landing: Annotated[int, BeforeValidator(strip_permille)] = 0
@@ -362,5 +365,6 @@ class BudgetSection(Section):
             self.timezone,
             self.thresholds(),
             unit,
+            self.when_unreachable == "allow",
             self.landing,
         )

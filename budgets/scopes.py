@@ -103,7 +103,8 @@ class Budget:
     """A limit for one scope, or for each scope whose id begins like a `scope_id` that ends in `*`.
 
     The limit is in the budget's `unit`: nano-USD, tokens or requests. `at` says what happens at
-    which share of it. Of a run, `landing_permille` thousandths are kept for its landing.
+    which share of it. Of a run, `landing_permille` thousandths are kept for its landing. A `soft`
+    one gives way, within an allowance, while the ledger cannot be asked.
     """
 
     kind: ScopeKind
@@ -113,6 +114,7 @@ class Budget:
     timezone: str = "UTC"
     at: tuple[Threshold, ...] = ()
     unit: Unit = Unit.USD
+    soft: bool = False
     landing_permille: int = 0
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from budgets.answer_sizes import AnswerSizes
 from budgets.budget_book import BudgetBook
@@ -52,13 +53,19 @@ class Limits:
     step_tokens: int = 0
 
 
+Allow: TypeAlias = Callable[[Reservation], Hold | None]
+
+
 async def keep_budgets() -> None:
     """Nobody else sets budgets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Everything a request needs on its way; built once by gateway/app.py."""
+    """Everything a request needs on its way; built once by gateway/app.py.
+
+    `allow` holds what soft budgets bear while the ledger cannot be asked; None where nothing is.
+    """
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
     denial: Callable[[Iterable[tuple[bytes, bytes]]], ApiError]
@@ -83,6 +90,7 @@ class Desk:
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
+    allow: Allow | None = None
 
 
 @value

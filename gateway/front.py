@@ -33,7 +33,15 @@ from gateway.forwarding import ControlForward
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.known_ids import KnownIds
-from gateway.ledger_choice import AnyLedger, LedgerChoice, check_collects, clock_of, settle_debts
+from gateway.ledger_choice import (
+    AnyLedger,
+    LedgerChoice,
+    allowance_left,
+    allowance_of,
+    check_collects,
+    clock_of,
+    settle_debts,
+)
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
@@ -196,6 +204,7 @@ def condition_of(
         ids=counter.ids,
         gauges=BudgetGauges(settings.budgets, books.choice.largest, clock_of(books.ledger)),
         answers=role.duties.answers,
+        allowance_left_nano=allowance_left(books.ledger, settings),
     )
 
 
@@ -279,6 +288,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             {name for name, section in settings.providers.items() if section.kind == "openai_http"},
         ),
         line=counter.line,
+        allow=allowance_of(books.ledger, settings),
         tally=books.tally,
         watch=books.watch,
         ids=counter.ids,

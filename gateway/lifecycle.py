@@ -43,6 +43,7 @@ from gateway.errors import (
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
 from gateway.landings import approach_of
+from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
@@ -252,7 +253,7 @@ class Lifecycle:
         own = strips(call.charges, call.identity.scopes.run) if self._may_land(call) else ()
         if own:
             names.append(landing_account(call.identity.scopes.run))
-        accounts = await self._desk.ledger.survey(names)
+        accounts = await survey(self._desk, names, call.charges)
         if own:
             asking.approach = approach_of(accounts, own, call.identity.scopes.run)
         if self._rules_weigh or book.degrades:
@@ -339,7 +340,7 @@ class Lifecycle:
         if first is not None and quoter.room.unheld().bears(wish.amount_nano, wish.tokens):
             busy = budget_busy(first, line.retry_after_s)  # somebody was here before
             return Denial(route, busy, budget_key(first.account))
-        hold = await self._desk.ledger.reserve(wish)
+        hold = await reserve(self._desk, wish)
         while isinstance(hold, Refusal) and len(bids) > 1:
             used_up = hold.scope.removeprefix(f"{ScopeKind.MODEL}:")
             if bids.pop(used_up, None) is None:
@@ -347,7 +348,7 @@ class Lifecycle:
             # Somebody was faster since the survey; the other candidates may still answer.
             route = route.without(used_up, "its own budget was used up meanwhile")
             wish = self._reservation(call, route, quoter, bids)
-            hold = await self._desk.ledger.reserve(wish)
+            hold = await reserve(self._desk, wish)
         if isinstance(hold, Refusal):
             if not hold.only_held:
                 error = _refused(hold, wish.charges)

@@ -1,6 +1,7 @@
 """Redis is away, slow or mute: denied in time, and what was spent is paid once it is back."""
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from budgets.ledger import Account, Hold, HoldState, LedgerError, Refusal
 from budgets.stores.in_redis import RedisLedger
 from budgets.stores.redis_life import LedgerUnreachableError
+from budgets.stores.redis_scripts import Keys
 from tests.contracts.ledger_backends import (
     bill,
     charge,
@@ -274,5 +276,28 @@ def test_a_gateway_that_died_with_debts_pays_them_at_its_next_start(
             async with gateway(server, tmp_path) as ledger:
                 assert await org_account(ledger) == Account(7, 0, 0)
         assert_books_add_up(server)
+
+    asyncio.run(story())
+
+
+def test_an_ending_that_the_ledger_contradicts_is_kept_for_a_person_and_holds_nobody_up(
+    server: RedisServer, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with gateway(server, tmp_path) as ledger:
+            strange, plain = [await sent(ledger, reservation(name, 10)) for name in ("h1", "h2")]
+            # Somebody else's hands were in the ledger: it is the same one, and knows no such hold.
+            server.client.hdel(Keys.of(ORG).hold, "h1")
+            server.freeze()
+            assert (await ledger.settle(strange, 7, event("h1"))).posted_nano == 7
+            assert (await ledger.settle(plain, 5, event("h2"))).posted_nano == 5
+            server.thaw()
+            await works_again(ledger, "after")
+            await ledger.expire(0)
+            assert (await org_account(ledger)).posted_nano == 5
+            assert [row.event_id for row in ledger.outbox_after(0, 9)] == ["h2"]
+            [line] = (tmp_path / "rejected.jsonl").read_text().splitlines()
+            assert json.loads(line)["hold"][0] == "h1"
+            assert await ledger.replay() == 0
 
     asyncio.run(story())
