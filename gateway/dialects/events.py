@@ -93,7 +93,7 @@ class EventMeter(OutputCounter, ABC):
     @property
     def oversized(self) -> bool:
         """Whether one event has grown beyond what is read as one."""
-        return len(self._splitter.pending) > MAX_EVENT_BYTES
+        return self._splitter.size > MAX_EVENT_BYTES
 
     @property
     def torn(self) -> bool:
