@@ -22,7 +22,7 @@ from gateway.dialects.messages_view import as_chat
 from gateway.dialects.openai_style import text_field
 from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
 from gateway.dialects.sessions import session_in
-from gateway.dialects.unseen import Unseen, may_hold, objects_in
+from gateway.dialects.unseen import Unseen, any_object
 from gateway.errors import bad_request
 from gateway.wire import (
     check_messages,
@@ -62,8 +62,6 @@ CONTROLS = frozenset(
 )
 # Tools that Anthropic runs: after each use the model reads its whole input again.
 HOSTED_PREFIXES = ("web_search", "web_fetch", "code_execution", "tool_search", "mcp_toolset")
-# Searched for before the messages are walked through, which takes longer.
-_HINTS = (b'"document"', b'"container_upload"', b'"file_id"')
 _DOCUMENTS = ("document", "container_upload")
 
 
@@ -115,7 +113,8 @@ class Messages(AnthropicErrors):
         body = request.body
         thread = body.get("thread")
         fields = ["thread"] if isinstance(thread, dict) and thread.get("type") != "create" else []
-        fields += _documents(request)
+        if any_object([body["messages"], body.get("system")], _is_document):
+            fields.append("messages")
         uses: int | None = 0
         if not _is_off(body.get("tool_choice")):
             own, uses = _own_tools(body)
@@ -226,13 +225,9 @@ def _refuse_what_escapes(body: Mapping[str, Any]) -> None:
             )
 
 
-def _documents(request: ModelRequest) -> list[str]:
+def _is_document(part: Mapping[str, Any]) -> bool:
     """A document's bytes do not bound its tokens: its pages are read as images too."""
-    if not may_hold(request.raw, *_HINTS):
-        return []
-    parts = objects_in([request.body["messages"], request.body.get("system")])
-    found = any(part.get("type") in _DOCUMENTS or part.get("file_id") is not None for part in parts)
-    return ["messages"] if found else []
+    return part.get("type") in _DOCUMENTS or part.get("file_id") is not None
 
 
 def _own_tools(body: Mapping[str, Any]) -> tuple[list[str], int | None]:

@@ -25,7 +25,7 @@ _GENERATED = {
 }
 # The parts of a whole content block that are generated.
 _BLOCK_TEXTS = ("text", "thinking", "name")
-_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 
 
 class MessageMeter(EventMeter):

@@ -19,7 +19,7 @@ from gateway.dialects.responses_stream import (
     tool_uses_in,
 )
 from gateway.dialects.responses_view import as_chat, items_of
-from gateway.dialects.unseen import Unseen, may_hold, objects_in
+from gateway.dialects.unseen import Unseen, any_object
 from gateway.errors import ApiError, bad_request
 from gateway.wire import (
     flag,
@@ -71,9 +71,7 @@ HOSTED_TOOLS = frozenset(
 )
 HOSTED_PREFIXES = ("web_search",)
 # Items of the input that bring tools along.
-_TOOL_ITEMS = frozenset({"additional_tools", "tool_search_output"})
-# Searched for before the input is walked through, which takes longer.
-_HINTS = (b'"item_reference"', b'"input_file"', b'"file_id"', b'"original"')
+_TOOL_ITEMS = ("additional_tools", "tool_search_output")
 
 
 class Responses:
@@ -128,7 +126,7 @@ class Responses:
         body = request.body
         previous = text_field(body, "previous_response_id")
         fields = ["previous_response_id"] if previous else []
-        fields += _kept_elsewhere(request)
+        fields += _kept_elsewhere(body)
         uses: int | None = 0
         tools = None if body.get("tool_choice") == "none" else _tools_of(body)
         if tools:
@@ -225,15 +223,13 @@ def _refuse_what_escapes(body: Mapping[str, Any]) -> None:
         )
 
 
-def _kept_elsewhere(request: ModelRequest) -> list[str]:
+def _kept_elsewhere(body: Mapping[str, Any]) -> list[str]:
     """Fields whose content the provider has, or that are read as more than their bytes."""
-    body = request.body
     fields = ["conversation"] if body.get("conversation") else []
     items = items_of(body)
     # A reference may come as an id alone, without a type.
-    fields += ["input"] if any(_is_reference(item) for item in items) else []
-    if not fields and may_hold(request.raw, *_HINTS):
-        fields += ["input"] if any(map(_is_larger_than_it_looks, objects_in(items))) else []
+    if any(map(_is_reference, items)) or any_object(items, _is_larger_than_it_looks):
+        fields.append("input")
     return fields
 
 
@@ -249,10 +245,7 @@ def _compactions(body: Mapping[str, Any]) -> int:
 
 
 def _is_reference(item: object) -> bool:
-    if not isinstance(item, dict):
-        return False
-    kind = item.get("type")
-    return kind == "item_reference" or (kind is None and "role" not in item)
+    return isinstance(item, dict) and item.get("type") is None and "role" not in item
 
 
 def _is_larger_than_it_looks(part: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ provider runs, reads a window at most once more.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from budgets.value import value
@@ -110,18 +110,17 @@ class ResponseBook:
         return self._tokens.get((owner, response_id))
 
 
-def may_hold(raw: bytes, *needles: bytes) -> bool:
-    """Whether JSON may hold one of these texts; only an escape could hide one from a search."""
-    return b"\\u" in raw or any(needle in raw for needle in needles)
-
-
-def objects_in(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object inside a JSON value, itself included."""
-    pending: list[Any] = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, dict):
-            yield item
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
+def any_object(value: Any, test: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Whether any object inside a JSON value, itself included, passes a test."""
+    level: list[Any] = [value]
+    while level:
+        below: list[Any] = []
+        for item in level:
+            children = item
+            if type(item) is dict:
+                if test(item):
+                    return True
+                children = item.values()
+            below += [one for one in children if type(one) is dict or type(one) is list]
+        level = below
+    return False

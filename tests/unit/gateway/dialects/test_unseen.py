@@ -11,10 +11,9 @@ from gateway.dialects.unseen import (
     FurtherUses,
     ResponseBook,
     Unseen,
+    any_object,
     further_uses,
     input_bound,
-    may_hold,
-    objects_in,
 )
 from gateway.errors import ApiError
 from tests.unit.gateway.dialects.requests_made import (
@@ -207,8 +206,9 @@ def test_a_response_is_known_only_to_who_made_it_and_the_oldest_are_forgotten() 
     assert (book.tokens_of("team", "resp_1"), book.tokens_of("team", "resp_2")) == (11, 20)
 
 
-def test_a_search_of_the_bytes_doubts_escapes() -> None:
-    assert may_hold(b'{"type":"file"}', b'"file"')
-    assert may_hold(b'{"type":"\\u0066ile"}', b'"file"')
-    assert not may_hold(b'{"type":"text"}', b'"file"')
-    assert [len(one) for one in objects_in([{"a": [{"b": 1, "c": 2}]}, 7])] == [1, 2]
+def test_every_object_is_looked_at() -> None:
+    nested = [{"a": [{"b": 1, "c": [[{"d": 2}]]}]}, 7]
+    seen: list[list[str]] = []
+    assert not any_object(nested, lambda one: bool(seen.append(list(one))))
+    assert seen == [["a"], ["b", "c"], ["d"]]
+    assert any_object(nested, lambda one: "d" in one)
