@@ -6,12 +6,7 @@ counted before that many bytes have passed.
 
 from collections.abc import Callable
 
-from gateway.meter import COUNT_FACTOR_PERCENT
-
-# A provider that sends each token as it comes has events of a few bytes. Its events are then a
-# better count of its own tokens than any other model's vocabulary.
-SHORT_PIECE_BYTES = 8
-FEWEST_PIECES = 4
+from gateway.meter import COUNT_FACTOR_PERCENT, FEWEST_PIECES, SHORT_PIECE_BYTES
 
 
 class OutputCounter:

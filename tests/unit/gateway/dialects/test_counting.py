@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.chat import ChatMeter
-from gateway.dialects.counting import FEWEST_PIECES, OutputCounter
-from gateway.meter import COUNT_FACTOR_PERCENT, StreamMeter
+from gateway.dialects.counting import OutputCounter
+from gateway.meter import COUNT_FACTOR_PERCENT, FEWEST_PIECES, StreamMeter
 
 
 def words(text: str) -> int:
@@ -135,15 +135,20 @@ CHUNKS = st.lists(
 )
 
 
-@given(DELTAS, CHUNKS)
-def test_the_chat_meter_sees_what_the_gateway_s_first_meter_sees(
-    deltas: list[dict[str, object]], chunks: list[dict[str, object]]
+@given(DELTAS, CHUNKS, st.integers(0, 40), st.integers(0, 40))
+def test_the_chat_meter_sees_and_says_what_the_gateway_s_first_meter_does(
+    deltas: list[dict[str, object]], chunks: list[dict[str, object]], limit: int, watch: int
 ) -> None:
     bodies = [{"choices": [{"delta": delta}]} for delta in deltas] + chunks
     raw = b"".join(b"data: " + orjson.dumps(body) + b"\n\n" for body in bodies)
     raw += b": x\n\ndata: nonsense\n\ndata: [DONE]\n\n"
     makers: tuple[Callable[..., StreamMeter | ChatMeter], ...] = (StreamMeter, ChatMeter)
-    one, two = (make(40, words) for make in makers)
-    assert one.feed(raw) == two.feed(raw)
+    one, two = (make(limit, words) for make in makers)
+    for meter in (one, two):
+        meter.allow(limit, watch)
+    for event in raw.split(b"\n\n"):
+        assert one.feed(event + b"\n\n") == two.feed(event + b"\n\n")
+        assert (one.over_limit(), one.at_watermark()) == (two.over_limit(), two.at_watermark())
     assert (one.usage, one.fault, one.error_seen) == (two.usage, two.fault, two.error_seen)
     assert (one.text_bytes, one.text_events) == (two.text_bytes, two.text_events)
+    assert one.output_tokens() == two.output_tokens()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import input_size
 from gateway.dialects import chat, completions, embeddings, messages, responses
 from gateway.dialects.port import Dialect
 from tests.unit.gateway.dialects.requests_made import (
@@ -113,3 +114,7 @@ def test_what_only_steers_is_in_neither_part() -> None:
     for dialect, controls in CONTROLS.items():
         parts = dialect.input_parts(read(dialect, temperature=0.5, metadata={"a": "b"}))
         assert not set(parts.rest) & controls
+
+
+def test_what_steers_a_chat_is_the_same_for_the_gateway_s_own_measure() -> None:
+    assert input_size._CONTROLS == chat.CONTROLS
