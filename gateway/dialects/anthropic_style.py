@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.events import named_event
+from gateway.dialects.port import Voice
 from gateway.errors import ApiError
 
 _TYPE_OF_STATUS: Mapping[int, str] = {
@@ -55,7 +56,7 @@ def error_event(error: ApiError, request_id: str) -> bytes:
 
 
 class AnthropicErrors:
-    """What Anthropic's dialects share."""
+    """What Anthropic's dialects share (`Voice`)."""
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
         return orjson.dumps(error_object(error, request_id))
@@ -66,3 +67,6 @@ class AnthropicErrors:
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         return error_event(error, request_id)
+
+
+ANTHROPIC: Voice = AnthropicErrors()
