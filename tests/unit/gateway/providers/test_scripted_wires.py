@@ -1,6 +1,7 @@
 """The scripted provider in every dialect: what it sends is what it bills, in the dialect's words.
 
-Covers scripted_wire, scripted_chat, scripted_embeddings, scripted_messages and scripted_responses.
+Covers gateway.providers.scripted_wire, scripted_chat, scripted_embeddings, and with them
+gateway.providers.scripted_messages and gateway.providers.scripted_responses.
 """
 
 import base64
