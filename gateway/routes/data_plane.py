@@ -10,16 +10,12 @@ from gateway.dialects.anthropic_style import ANTHROPIC
 from gateway.dialects.index import BY_ROUTE
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Dialect, Voice
-from gateway.errors import (
-    ApiError,
-    method_not_allowed,
-    not_found,
-    unauthorized,
-    websocket_unsupported,
-)
+from gateway.errors import ApiError, method_not_allowed, not_found, websocket_unsupported
 from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
 from gateway.routes.models import PATH as MODELS
 from gateway.routes.models import ModelList
+from gateway.routes.runs import PATH as RUNS
+from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -38,6 +34,8 @@ class DataPlane:
         answer: Answerer,
         control_plane: Handler,
         authenticate: Callable[[RawHeaders], Principal | None],
+        denial: Callable[[RawHeaders], ApiError],
+        runs: RunRoutes,
         catalog: Catalog,
         readiness: Readiness,
         metrics: Handler | None,
@@ -45,13 +43,16 @@ class DataPlane:
         """`answer` serves every dialect's route. Without `metrics` there is no such route."""
         self._control_plane = control_plane
         self._authenticate = authenticate
+        self._denial = denial
         self._models_known = ModelList(catalog)
         self._readiness = readiness
         answers = {route: {"POST": partial(answer, dialect)} for route, dialect in BY_ROUTE.items()}
-        self._one_model: Mapping[str, Handler] = {"GET": self._model}
         self.routes: Mapping[str, Mapping[str, Handler]] = {
             **answers,
             MODELS: {"GET": self._models},
+            f"{MODELS}/{{id}}": {"GET": self._model},
+            RUNS: {"POST": runs.open},
+            f"{RUNS}/{{id}}": {"GET": runs.show},
             "/healthz": {"GET": self._alive, "HEAD": self._alive},
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
@@ -62,9 +63,7 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         path = scope["path"]
-        methods = self.routes.get(path)
-        if methods is None and path.startswith(f"{MODELS}/"):
-            methods = self._one_model
+        methods = self._methods(path)
         if methods is not None:
             handler = methods.get(scope["method"])
             if handler is None:
@@ -75,6 +74,15 @@ class DataPlane:
             await send_error(send, not_found(scope["method"], path), voice=_voice(scope))
         else:
             await self._control_plane(scope, receive, send)
+
+    def _methods(self, path: str) -> Mapping[str, Handler] | None:
+        """The handlers of a route; one of many things of a kind has its id for a last part."""
+        methods = self.routes.get(path)
+        if methods is None:
+            for kind in (MODELS, RUNS):
+                if path.startswith(f"{kind}/"):
+                    return self.routes[f"{kind}/{{id}}"]
+        return methods
 
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every name a client may send as `model`, in the list shape of the caller's dialect."""
@@ -88,7 +96,7 @@ class DataPlane:
         voice, known = _voice(scope), self._models_known
         try:
             if self._authenticate(scope["headers"]) is None:
-                raise unauthorized()
+                raise self._denial(scope["headers"])
             if voice is ANTHROPIC:
                 query = scope.get("query_string", b"")
                 body = known.anthropic(query) if name is None else known.anthropic_model(name)

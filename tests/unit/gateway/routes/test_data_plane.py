@@ -16,7 +16,17 @@ from tests.unit.gateway.gateways import CONFIG, SECRET, Opened, opened, settings
 DOCS = Path(__file__).resolve().parents[4] / "docs"
 SPENT = CONFIG.replace('limit_usd = "5"', 'limit_usd = "0.000000001"')
 # Routes that ask no model, so nothing of them can cost anything.
-WITHOUT_MODELS = {"/v1/models", "/healthz", "/health", "/readyz", "/", "/metrics"}
+WITHOUT_MODELS = {
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/runs",
+    "/v1/runs/{id}",
+    "/healthz",
+    "/health",
+    "/readyz",
+    "/",
+    "/metrics",
+}
 # What OpenAI and Anthropic have besides; none of it may reach a provider past the budgets.
 ELSEWHERE = """
     audio/speech audio/transcriptions audio/translations batches conversations edits engines
