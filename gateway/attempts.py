@@ -15,10 +15,11 @@ import orjson
 from budgets.value import value
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
-from gateway.errors import all_resting, gateway_stopping, upstream_failed
+from gateway.errors import gateway_stopping
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.relay import UNKNOWN_LENGTH, Outcome
 from gateway.response import ClientGone, RawHeaders, Receive, unless_gone
+from gateway.upstream_errors import all_resting, upstream_failed
 from routing.attempts import AttemptPlan, Failure, RetryLimits, Turn
 from routing.catalog import ModelCard
 from routing.health import counts_as_failure
@@ -26,6 +27,7 @@ from telemetry.event import Ending
 
 # How long the body of an error is waited for that is not passed on unless all else fails.
 ERROR_BODY_S = 0.25
+REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
 
 Ask = Callable[[Spending, ModelCard, Receive], Awaitable[UpstreamReply]]
 GONE = "client_gone"
@@ -174,7 +176,7 @@ def _failed(spending: Spending, place: ModelCard, error: UpstreamError) -> Outco
         Ending.UPSTREAM_FAILED,
         0,
         b"",
-        output_tokens=0 if spending.call.chat.stream else UNKNOWN_LENGTH,
+        output_tokens=0 if spending.call.request.stream else UNKNOWN_LENGTH,
         error=upstream_failed(error, place.provider),
         billed=error.reached_provider,
     )
@@ -201,6 +203,6 @@ def _cause(tried: Tried) -> str:
 def _request_id_of(headers: RawHeaders) -> str:
     """The provider's own name for the request, by which its support finds it."""
     for name, content in headers:
-        if name == b"x-request-id":
+        if name in REQUEST_ID_HEADERS:
             return content[:256].decode("latin-1")
     return ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from budgets.answer_sizes import AnswerSizes
 from budgets.budget_book import BudgetBook
@@ -14,11 +15,14 @@ from budgets.thresholds import Pressure
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
+from gateway.dialects.port import Dialect
+from gateway.dialects.unseen import Beyond, ResponseBook
 from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
 from gateway.known_ids import KnownIds
+from gateway.landings import Approach
 from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
@@ -26,7 +30,7 @@ from gateway.response import RawHeaders
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
-from gateway.wire import ChatRequest
+from gateway.wire import ModelRequest
 from routing.catalog import Catalog, ModelCard
 from routing.classify import Classification
 from routing.decide import NoRoute, RouteDecision
@@ -40,8 +44,9 @@ class Limits:
     """What a request may take: bytes of body, tokens of answer, seconds of everything.
 
     `step_tokens` is what a stream of unknown length holds first where a budget is tight; with 0 a
-    hold always covers the longest answer. `retry_wait_ms` is what all pauses before attempts may
-    take together; no attempt after the first begins later than `retry_within_s` after dispatch.
+    hold always covers the longest answer. `hosted_tool_uses` is how often one request may use its
+    model again for tools that the provider runs. `retry_wait_ms` is what all pauses before attempts
+    may take together; no attempt after the first begins later than `retry_within_s` after dispatch.
     """
 
     body_bytes: int
@@ -50,9 +55,13 @@ class Limits:
     attempts: int
     concurrent_requests: int
     step_tokens: int = 0
+    hosted_tool_uses: int = 8
     retry_wait_ms: int = 0
     retry_within_s: float = 60.0
     body_s: float = 30.0
+
+
+Allow: TypeAlias = Callable[[Reservation], Hold | None]
 
 
 async def keep_budgets() -> None:
@@ -61,9 +70,13 @@ async def keep_budgets() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Everything a request needs on its way; built once by gateway/app.py."""
+    """Everything a request needs on its way; built once by gateway/app.py.
+
+    `allow` holds what soft budgets bear while the ledger cannot be asked; None where nothing is.
+    """
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
+    denial: Callable[[Iterable[tuple[bytes, bytes]]], ApiError]
     ledger: LedgerStore
     budgets: BudgetBook
     prices: PriceCard
@@ -83,8 +96,10 @@ class Desk:
     ids: KnownIds
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
+    responses: ResponseBook = field(default_factory=ResponseBook)
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
+    allow: Allow | None = None
 
 
 @value
@@ -92,7 +107,7 @@ class Call:
     """An admitted request: its caller, what it asks, and every account it is charged to.
 
     `now_ms` is when it was admitted: when it came in, or when its last wait for money was over.
-    `budgets` is the version of the budgets that its charges are from.
+    `budgets` is the version of the budgets that its charges are from, `query` what follows the `?`.
     """
 
     request_id: str
@@ -100,11 +115,13 @@ class Call:
     now_ms: int
     principal: Principal
     identity: Identity
-    chat: ChatRequest
+    dialect: Dialect
+    request: ModelRequest
     headers: RawHeaders
     charges: tuple[Charge, ...]
     budgets: str | None = None
     waited_ms: float = 0.0
+    query: bytes = b""
 
 
 @dataclass(slots=True)
@@ -112,18 +129,21 @@ class Asking:
     """A request that looks for money.
 
     Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
-    messages are for each model whose vocabulary is known. `pressure` and `kill` are of the last
-    survey, where any budget asks for them.
+    messages are for each model whose vocabulary is known. `beyond` bounds what it reads that is not
+    in it. `pressure`, `kill` and `approach` (to the end of its run) are of the last survey, where
+    any budget asks for them.
     """
 
     call: Call
     features: Features
     classification: Classification
     size: InputSize
+    beyond: Beyond | None = None
     is_measured: bool = False
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
     pressure: Pressure | None = None
     kill: Kill | None = None
+    approach: Approach | None = None
 
 
 @value
@@ -154,6 +174,7 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
+    approach: Approach | None = None
     bill: Bill = PLAIN
     dispatched_s: float = 0.0
     settled: bool = False

@@ -20,7 +20,6 @@ from budgets.money import format_usd
 from budgets.rolling import RollingWindow
 from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, Charge, Unit, window_label
 from budgets.units import as_json, in_words
-from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -107,6 +106,32 @@ def not_found(method: str, path: str) -> ApiError:
 
 def method_not_allowed(method: str, path: str) -> ApiError:
     return ApiError(405, "method_not_allowed", f"{method} is not allowed on {path}.")
+
+
+def websocket_unsupported() -> ApiError:
+    """426: clients that try a WebSocket first go on over plain HTTP at once."""
+    return ApiError(
+        426,
+        "websocket_unsupported",
+        "This gateway answers over HTTP and has no WebSockets; send a POST and stream the answer.",
+        retry=False,
+        extra=((b"upgrade", b"HTTP/1.1"),),
+    )
+
+
+def response_not_found(response_id: str) -> ApiError:
+    """What OpenAI says of a response it does not know; here it is another team's."""
+    return ApiError(
+        404,
+        "previous_response_not_found",
+        f"Previous response with id '{response_id[:100]}' not found.",
+        "previous_response_id",
+        retry=False,
+    )
+
+
+def model_not_found(name: str) -> ApiError:
+    return ApiError(404, "model_not_found", f"No model is called {name[:100]!r}.", "model")
 
 
 def body_too_large(limit_bytes: int) -> ApiError:
@@ -248,6 +273,7 @@ _NO_ROUTE: Mapping[NoRouteCode, tuple[int, str]] = {
     NoRouteCode.UNKNOWN_POLICY: (404, "policy_not_found"),
     NoRouteCode.CONTEXT_EXCEEDED: (400, "context_length_exceeded"),
     NoRouteCode.CAPABILITY_MISSING: (400, "capability_missing"),
+    NoRouteCode.DIALECT: (400, "dialect_unsupported"),
     NoRouteCode.PRICE_UNKNOWN: (400, "price_unknown"),
     NoRouteCode.NO_CANDIDATE: (400, "no_candidate"),
     NoRouteCode.PROVIDER_DOWN: (503, "provider_down"),
@@ -259,13 +285,6 @@ def no_route(dead_end: NoRoute) -> ApiError:
     status, code = _NO_ROUTE[dead_end.code]
     kind = "invalid_request_error" if status < 500 else "server_error"
     return ApiError(status, code, dead_end.message, "model", kind)
-
-
-def all_resting(model: str) -> ApiError:
-    """The candidates came to rest between the decision and the first attempt."""
-    status, code = _NO_ROUTE[NoRouteCode.PROVIDER_DOWN]
-    message = f"Model {model} and its fallbacks rest after failures; nothing was sent."
-    return ApiError(status, code, message, "model", "server_error")
 
 
 def gateway_stopping() -> ApiError:
@@ -289,21 +308,6 @@ def stream_cut(reserved_nano: int) -> ApiError:
         retry=False,
         details={"reserved_usd": format_usd(reserved_nano)},
     )
-
-
-_UPSTREAM_STATUS: Mapping[UpstreamFault, tuple[int, str]] = {
-    UpstreamFault.CONNECT: (502, "upstream_unreachable"),
-    UpstreamFault.BUSY: (503, "upstream_busy"),
-    UpstreamFault.BROKEN: (502, "upstream_broken"),
-    UpstreamFault.FIRST_BYTE_TIMEOUT: (504, "upstream_timeout"),
-    UpstreamFault.IDLE_TIMEOUT: (504, "upstream_timeout"),
-    UpstreamFault.TOTAL_TIMEOUT: (504, "upstream_timeout"),
-}
-
-
-def upstream_failed(error: UpstreamError, provider: str) -> ApiError:
-    status, code = _UPSTREAM_STATUS[error.kind]
-    return ApiError(status, code, f"Provider {provider}: {error}", kind="upstream_error")
 
 
 def ledger_unavailable() -> ApiError:
@@ -355,7 +359,8 @@ def answered_elsewhere() -> ApiError:
     return ApiError(
         404,
         "answered_elsewhere",
-        "This is the collector: it keeps the books and answers no completions. Ask a gateway.",
+        "This is the collector: it keeps the books, answers no completions and opens no runs. "
+        "Ask a gateway.",
         retry=False,
     )
 

@@ -24,6 +24,7 @@ from gateway.auth import Secret, load_secret
 from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry
 from gateway.budgets_in_effect import BudgetsInEffect
+from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.data_dir import DataDir
@@ -32,7 +33,15 @@ from gateway.forwarding import ControlForward
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.known_ids import KnownIds
-from gateway.ledger_choice import AnyLedger, LedgerChoice, check_collects, clock_of, settle_debts
+from gateway.ledger_choice import (
+    AnyLedger,
+    LedgerChoice,
+    allowance_left,
+    allowance_of,
+    check_collects,
+    clock_of,
+    settle_debts,
+)
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
@@ -43,6 +52,7 @@ from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
 from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
+from gateway.routes.runs import RunRoutes, RunServices
 from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
@@ -194,6 +204,7 @@ def condition_of(
         ids=counter.ids,
         gauges=BudgetGauges(settings.budgets, books.choice.largest, clock_of(books.ledger)),
         answers=role.duties.answers,
+        allowance_left_nano=allowance_left(books.ledger, settings),
     )
 
 
@@ -246,6 +257,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
     return Desk(
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
         ledger=books.ledger,
         budgets=settings.budgets,
         prices=settings.prices,
@@ -273,18 +285,36 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             step_tokens=settings.server.hold_step_tokens,
             retry_wait_ms=settings.server.retry_wait_ms,
             retry_within_s=settings.server.lease_s - settings.server.request_timeout_s,
+            hosted_tool_uses=settings.server.hosted_tool_uses,
         ),
         vocabularies=vocabularies(
             catalog.models.values(),
             {name for name, section in settings.providers.items() if section.kind == "openai_http"},
         ),
         line=counter.line,
+        allow=allowance_of(books.ledger, settings),
         tally=books.tally,
         watch=books.watch,
         ids=counter.ids,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )
+
+
+def run_routes(settings: Settings, role: ServeRole, books: Books, counter: Counter) -> RunRoutes:
+    """Opens runs with budgets of their own, in a process that answers their requests."""
+    services = RunServices(
+        authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        token_of=books.registry.run_token,
+        runs=books.stores.runs,
+        ledger=books.ledger,
+        budgets=settings.budgets,
+        ids=counter.ids,
+        now_ms=now_ms,
+        opens=role.duties.answers,
+    )
+    return RunRoutes(services)
 
 
 async def _refresh_budgets(current: BudgetsInEffect) -> None:
@@ -310,9 +340,11 @@ def build_front(front: Front) -> DataPlane:
     if front.role is ServeRole.WORKER:
         metrics = control_plane.forward  # the parent adds its workers up
     return DataPlane(
-        chat_completions=front.lifecycle.chat_completions,
+        answer=front.lifecycle.answer,
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        runs=run_routes(settings, front.role, books, front.counter),
         catalog=settings.catalog,
         readiness=front.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

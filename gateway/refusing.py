@@ -2,6 +2,7 @@
 
 import asyncio
 
+from budgets.landing import landing_account
 from gateway.desk import Asking, Denial, Desk, Spending
 from gateway.errors import ApiError
 from gateway.records import begin_event, end_event, stamp
@@ -16,16 +17,16 @@ def begin(
     """The event of a request as known once its route is decided."""
     call = asking.call
     event = begin_event(
-        request_id=call.request_id,
-        admitted_ms=call.now_ms,
-        identity=call.identity,
-        chat=call.chat,
+        call,
         classification=asking.classification,
         route=route,
         tier=_tier_of(desk, route),
         reserved_nano=reserved_nano,
     )
     event.waited_ms = call.waited_ms
+    if call.identity.lands:
+        own = landing_account(call.identity.scopes.run)
+        event.landed = any(charge.account == own for charge in call.charges)
     return event
 
 

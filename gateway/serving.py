@@ -157,8 +157,15 @@ def settle_garbage_collection() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
+def _not_of_websockets(record: logging.LogRecord) -> bool:
+    """Clients that try a WebSocket first are told to do without; the log need not be."""
+    text = record.getMessage()
+    return "Unsupported upgrade request" not in text and "No supported WebSocket" not in text
+
+
 def uvicorn_config(application: Any, grace_s: int = GRACE_S) -> uvicorn.Config:
     """The web server's settings; `grace_s` is how long requests may go on after a signal."""
+    logging.getLogger("uvicorn.error").addFilter(_not_of_websockets)
     return uvicorn.Config(
         application,
         http=LimitedProtocol,

@@ -38,7 +38,8 @@ class ModelCard:
     `price_model` the name in the price card. `prompt_overhead_tokens` is what the provider's
     template adds to a prompt. A `stand_in` answers in the place of a model that is not connected.
     `tokenizer` is how its input is bounded: `bytes`, a tiktoken vocabulary that is truly the
-    model's, or `auto` for one that goes by the model's name.
+    model's, or `auto` for one that goes by the model's name. `dialects` are the ways of asking
+    that it answers, None where it answers all.
 
     A model that is served in several places has them in `deployments`: cards that differ from it in
     `provider`, `upstream_model` and `weight` only. Its own are then those of the first.
@@ -55,6 +56,7 @@ class ModelCard:
     aliases: tuple[str, ...] = ()
     stand_in: bool = False
     tokenizer: str = "bytes"
+    dialects: frozenset[str] | None = None
     weight: int = 1
     balance: Balance = Balance.ORDERED
     deployments: tuple["ModelCard", ...] = ()
@@ -110,6 +112,7 @@ class RejectionCode(StrEnum):
     """Why a model is no candidate; the list is closed."""
 
     NOT_ASKED = "not_asked"
+    DIALECT = "dialect"
     PROVIDER_DOWN = "provider_down"
     CAPABILITY_MISSING = "capability_missing"
     CONTEXT_EXCEEDED = "context_exceeded"

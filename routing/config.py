@@ -208,7 +208,18 @@ def _check_places(model: str, section: ModelSection, providers: Collection[str])
         seen.add(told)
 
 
-def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> Iterable[ModelCard]:
+def _spoken(
+    section: ModelSection, providers: Mapping[str, Collection[str] | None]
+) -> frozenset[str] | None:
+    """The dialects that every deployment speaks: any of them may be asked."""
+    spoken = [providers[place.provider] for place in section.places()]
+    limited = [frozenset(dialects) for dialects in spoken if dialects is not None]
+    return frozenset.intersection(*limited) if limited else None
+
+
+def _cards(
+    models: Mapping[str, ModelSection], providers: Mapping[str, Collection[str] | None]
+) -> Iterable[ModelCard]:
     taken: dict[str, str] = {}
     for name in models:
         _check_client_name(name, taken, ("models", name))
@@ -230,6 +241,7 @@ def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> It
             aliases=section.aliases,
             stand_in=section.stand_in,
             tokenizer=section.tokenizer,
+            dialects=_spoken(section, providers),
             balance=section.balance,
         )
         deployments = [
@@ -263,10 +275,11 @@ def _tiers(tiers: Mapping[str, TierSection], models: Collection[str]) -> Iterabl
 def build_catalog(
     models: Mapping[str, ModelSection],
     tiers: Mapping[str, TierSection],
-    providers: Collection[str],
+    providers: Mapping[str, Collection[str] | None],
 ) -> Catalog:
     """The catalog of the `[models]` and `[tiers]` sections; raise ConfigFault for bad references.
 
+    `providers` have the dialects that they speak, None where they speak all.
     Models are priced under their own name. Tiers without `rank` take their position in the file,
     from 1.
     """

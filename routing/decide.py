@@ -48,6 +48,7 @@ class NoRouteCode(StrEnum):
 
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_POLICY = "unknown_policy"
+    DIALECT = "dialect"
     PROVIDER_DOWN = "provider_down"
     CAPABILITY_MISSING = "capability_missing"
     CONTEXT_EXCEEDED = "context_exceeded"
@@ -268,23 +269,22 @@ def decide(
     plan = _plan(request, catalog, policies)
     if isinstance(plan, NoRoute):
         return plan
-    survey = Survey(request.features, health, quote, headroom_nano, now_ms)
+    survey = Survey(request.features, health, quote, headroom_nano, now_ms, request.dialect)
     tried: list[str] = []
     for tier, models in plan.tiers:
         tried.append(tier)
         kept = survey.keep(tier, (catalog.models[name] for name in models))
         if kept:
-            return _with_last_resort(plan, tried, kept, survey, catalog, headroom_nano)
-    if plan.last_resort and survey.is_down():
-        last = survey.keep_last(catalog.models[plan.last_resort])
-        if last is not None:
-            return _last_resort_alone(plan, tried, last, survey, catalog, headroom_nano)
+            last = _last_resort(plan, survey, catalog, kept)
+            return _decision(plan, tried, kept, survey, catalog, headroom_nano, last=last)
+    if survey.is_down() and (last := _last_resort(plan, survey, catalog, [])) is not None:
+        return _decision(plan, tried, [], survey, catalog, headroom_nano, last=last)
     if survey.too_dear:
         tier, cheapest = min(survey.too_dear, key=lambda found: found[1].ceiling_nano)
         del survey.rejected[cheapest.model.name]
         tried = [name for name in tried if name != tier] + [tier]
         return _decision(plan, tried, [cheapest], survey, catalog, headroom_nano, over=True)
-    return _no_route(plan, survey, catalog)
+    return _no_route(plan, survey, catalog, request.dialect)
 
 
 def _decision(
@@ -296,17 +296,23 @@ def _decision(
     headroom_nano: int | None,
     *,
     over: bool = False,
+    last: Candidate | None = None,
 ) -> RouteDecision:
+    alone = not kept
+    if last is not None:
+        kept = [*kept, last]
     dearest = kept[0] if len(kept) == 1 else max(kept, key=attrgetter("ceiling_nano"))
     judged = [*survey.rejected, *(candidate.model.name for candidate in kept)]
     reason = plan.because
     if over:
         reason = f"{reason}; over headroom, cheapest of {len(survey.too_dear)}"
+    elif alone:
+        reason = f"{reason}; nothing else can answer: last resort {kept[0].model.name}"
     elif len(tried) > 1:
         reason = f"{reason}; {tried[0]} had no candidate, went to {tried[-1]}"
     return RouteDecision(
         candidates=tuple(kept),
-        tier=tried[-1],
+        tier="" if alone else tried[-1],
         policy=plan.policy,
         rule=plan.rule,
         reason=_header_line(reason),
@@ -318,40 +324,18 @@ def _decision(
         headroom_nano=headroom_nano,
         over_headroom=over,
         degraded=_degraded(plan, tried[-1], catalog),
+        last_resort="" if last is None else last.model.name,
     )
 
 
-def _with_last_resort(
-    plan: _Plan,
-    tried: list[str],
-    kept: list[Candidate],
-    survey: Survey,
-    catalog: Catalog,
-    headroom_nano: int | None,
-) -> RouteDecision:
-    """The decision for what was kept, and after it what answers when none of it does."""
+def _last_resort(
+    plan: _Plan, survey: Survey, catalog: Catalog, kept: list[Candidate]
+) -> Candidate | None:
+    """What answers when nothing that was kept does, if the policy has something that can."""
     name = plan.last_resort
     if not name or any(one.model.name == name for one in kept):
-        return _decision(plan, tried, kept, survey, catalog, headroom_nano)
-    last = survey.keep_last(catalog.models[name])
-    if last is None:
-        return _decision(plan, tried, kept, survey, catalog, headroom_nano)
-    found = _decision(plan, tried, [*kept, last], survey, catalog, headroom_nano)
-    return replace(found, last_resort=name)
-
-
-def _last_resort_alone(
-    plan: _Plan,
-    tried: list[str],
-    last: Candidate,
-    survey: Survey,
-    catalog: Catalog,
-    headroom_nano: int | None,
-) -> RouteDecision:
-    """The decision where no model of any tier can be used now."""
-    found = _decision(plan, tried, [last], survey, catalog, headroom_nano)
-    reason = _header_line(f"{plan.because}; nothing else can answer: last resort {last.model.name}")
-    return replace(found, tier="", reason=reason, last_resort=last.model.name)
+        return None
+    return survey.keep_last(catalog.models[name])
 
 
 def _degraded(plan: _Plan, tier: str, catalog: Catalog) -> Degraded | None:
@@ -369,7 +353,7 @@ def _header_line(text: str) -> str:
     return line if len(line) <= REASON_CHARS else line[: REASON_CHARS - 3] + "..."
 
 
-def _no_route(plan: _Plan, survey: Survey, catalog: Catalog) -> NoRoute:
+def _no_route(plan: _Plan, survey: Survey, catalog: Catalog, dialect: str) -> NoRoute:
     """The refusal; its code is the models' common one, or the one that may pass by itself."""
     rejections = survey.rejected.values()
     codes = {rejection.code for rejection in rejections}
@@ -382,9 +366,24 @@ def _no_route(plan: _Plan, survey: Survey, catalog: Catalog) -> NoRoute:
     shown = [f"{rejection.model}: {rejection.why}" for rejection in rejections][:MODELS_IN_MESSAGE]
     more = len(rejections) - len(shown)
     rest = f"; and {more} more" if more else ""
+    if code is NoRouteCode.DIALECT:
+        rest += f". {_who_speaks(dialect, catalog)}"
     return NoRoute(
         code,
         f"{plan.because}, but no model can answer: {'; '.join(shown)}{rest}",
         (*rejections, *catalog.unasked(survey.rejected)),
         plan.policy,
     )
+
+
+def _who_speaks(dialect: str, catalog: Catalog) -> str:
+    """Which models answer a dialect, for a client that asked others."""
+    speakers = [
+        f"{card.name} ({card.provider})"
+        for card in catalog.models.values()
+        if card.dialects is None or dialect in card.dialects
+    ]
+    if not speakers:
+        return f"No model here speaks {dialect}."
+    shown = ", ".join(speakers[:MODELS_IN_MESSAGE])
+    return f"Models that speak {dialect}: {shown}{', ...' if speakers[MODELS_IN_MESSAGE:] else ''}."
