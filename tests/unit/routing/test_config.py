@@ -274,3 +274,16 @@ def test_a_match_that_cannot_be_meant_is_refused(match: dict[str, Any], said: st
     rule = {"name": "r", "tier": "small", "match": match}
     with pytest.raises(ValidationError, match=said):
         PolicySection.model_validate({"tier": "small", "rules": [rule]})
+
+
+def test_a_model_speaks_what_every_place_of_it_speaks() -> None:
+    raw = deployed({"provider": "openai"}, {"provider": "local"})
+    models = {name: ModelSection.model_validate(table) for name, table in raw["models"].items()}
+    tiers = {name: TierSection.model_validate(table) for name, table in raw["tiers"].items()}
+
+    def spoken(**providers: tuple[str, ...] | None) -> frozenset[str] | None:
+        return build_catalog(models, tiers, providers).models["big"].dialects
+
+    assert spoken(openai=("chat", "responses"), local=("chat",)) == {"chat"}
+    assert spoken(openai=("chat",), local=None) == {"chat"}
+    assert spoken(openai=None, local=None) is None
