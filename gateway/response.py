@@ -5,7 +5,15 @@ disconnect and lets go of the upstream, which wakes the relay.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any, TypeVar
 
 from gateway.dialects.openai_style import OPENAI
@@ -49,12 +57,39 @@ class ClientGone(Exception):
 async def read_body_within(
     scope: Scope, receive: Receive, limit_bytes: int, limit_s: float
 ) -> bytes:
-    """The same as `read_body`; raise ApiError (408) where it has not come in time."""
+    """The same as `read_body`; raise ApiError (408) where it has not come in time.
+
+    Nearly every body is here before it is asked for, and a timer costs 8 µs. So the reading is
+    begun by hand, and a timer is set only where there is something to wait for.
+    """
+    reading = read_body(scope, receive, limit_bytes)
+    try:
+        awaited = reading.send(None)
+    except StopIteration as done:
+        body: bytes = done.value
+        return body
     try:
         async with asyncio.timeout(limit_s):
-            return await read_body(scope, receive, limit_bytes)
+            return await _Begun(reading, awaited)
     except TimeoutError:
         raise body_too_slow(limit_s) from None
+
+
+class _Begun:
+    """A coroutine that was begun by hand, and what it waits for: awaiting it goes on from there."""
+
+    __slots__ = ("_awaited", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, bytes], awaited: object) -> None:
+        self._work = work
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        try:
+            yield self._awaited
+            return (yield from self._work.__await__())
+        finally:
+            self._work.close()
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -188,3 +188,33 @@ def test_a_body_that_does_not_come_in_time_is_a_408() -> None:
         assert (caught.value.status, caught.value.code) == (408, "request_timeout")
 
     run(slow())
+
+
+def test_a_body_that_comes_in_time_is_whole_however_it_comes() -> None:
+    async def receive_later(queue: asyncio.Queue[Message]) -> bytes:
+        return await read_body_within({}, queue.get, 10, 5)
+
+    async def work() -> None:
+        queue: asyncio.Queue[Message] = asyncio.Queue()
+        reading = asyncio.ensure_future(receive_later(queue))
+        for message in (part(b"01", True), part(b"", True), part(b"23")):
+            await asyncio.sleep(0)
+            queue.put_nowait(message)
+        assert await reading == b"0123"
+
+        for end, expected in ((part(b"x" * 11), ApiError), (GONE, ClientGone)):
+            reading = asyncio.ensure_future(receive_later(queue))
+            await asyncio.sleep(0)
+            queue.put_nowait(end)
+            with pytest.raises(expected):
+                await reading
+
+        reading = asyncio.ensure_future(receive_later(queue))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        queue.put_nowait(part(b"for the next"))
+        assert queue.get_nowait()["body"] == b"for the next", "the cancelled reader took it"
+
+    run(work())
