@@ -19,6 +19,8 @@ RawHeaders = Sequence[tuple[bytes, bytes]]
 DRAIN_FACTOR = 8
 # Who may read an answer across origins, and what Weir says of it, is not for the provider to say.
 OURS_TO_SAY = (b"x-weir-", b"access-control-")
+# The one of ours that comes with an answer: what a translated request could not carry.
+DROPPED_HEADER = b"x-weir-dropped"
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -82,7 +84,8 @@ def relayed_headers(
     headers = [
         pair
         for pair in upstream
-        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(OURS_TO_SAY)
+        if pair[0] not in HOP_BY_HOP
+        and (pair[0] == DROPPED_HEADER or not pair[0].startswith(OURS_TO_SAY))
     ]
     headers.extend(own)
     return headers

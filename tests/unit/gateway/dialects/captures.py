@@ -97,7 +97,7 @@ FINDINGS: dict[str, Finding] = {
         None, "Once upon", finished=False, early=TokenUsage(fresh=25, output=1)
     ),
     "messages/unknown_events": Finding(
-        TokenUsage(fresh=17, output=4), "Two lines.", early=TokenUsage()
+        TokenUsage(fresh=17, output=4), "Two lines."
     ),
     "messages/web_search": Finding(
         TokenUsage(fresh=10_682, output=510),
