@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMap
 from typing import Any, TypeVar
 
 from gateway.errors import ApiError, body_too_large
+from gateway.providers.whole_reply import DROPPED_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,10 +18,9 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
-# Who may read an answer across origins, and what Weir says of it, is not for the provider to say.
+# Who may read an answer across origins, and what Weir says of it, is not for the provider to say;
+# only what a translated request could not carry comes with the answer.
 OURS_TO_SAY = (b"x-weir-", b"access-control-")
-# The one of ours that comes with an answer: what a translated request could not carry.
-DROPPED_HEADER = b"x-weir-dropped"
 HOP_BY_HOP = frozenset(
     {
         b"connection",

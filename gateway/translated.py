@@ -6,7 +6,7 @@ answered with 400, or left out and named in the header `x-weir-dropped`.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import orjson
 
@@ -16,6 +16,7 @@ from gateway.dialects.translation.index import needed
 from gateway.dialects.translation.port import Asked, Target, Translation
 from gateway.errors import ApiError
 from gateway.meter import MAX_EVENT_BYTES, EventSplitter
+from gateway.providers.config import ProviderSection
 from gateway.providers.port import (
     Provider,
     UpstreamCall,
@@ -23,46 +24,14 @@ from gateway.providers.port import (
     UpstreamFault,
     UpstreamReply,
 )
-from gateway.response import DROPPED_HEADER
+from gateway.providers.whole_reply import RawHeaders, WholeReply, dropped_header
 
-# Requests name at most so many fields in a header.
-MAX_DROPPED_BYTES = 1_024
 _JSON = (b"content-type", b"application/json")
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 # Of the body as the provider sent it.
 _OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"content-type", b"etag"})
 # What one vendor's clients say to their own API.
 _VENDOR_PREFIXES = (b"anthropic-", b"openai-")
-RawHeaders = Sequence[tuple[bytes, bytes]]
-
-
-class WholeReply:
-    """A reply whose body is known (`UpstreamReply`)."""
-
-    def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        self._status = status
-        self._headers = headers
-        self._body = body
-
-    @property
-    def status(self) -> int:
-        return self._status
-
-    @property
-    def headers(self) -> RawHeaders:
-        return self._headers
-
-    async def read_some(self) -> bytes:
-        """All of it, then `b""`."""
-        body, self._body = self._body, b""
-        return body
-
-    async def read(self) -> bytes:
-        """All of it."""
-        return await self.read_some()
-
-    def close(self) -> None:
-        """Nothing to let go."""
 
 
 class _TranslatedReply:
@@ -198,12 +167,21 @@ def translated(provider: Provider, spoken: Iterable[str], target: Target) -> Pro
     return provider
 
 
-def dropped_header(dropped: Sequence[str]) -> RawHeaders:
-    """The header that names what was left out; no header where nothing was."""
-    if not dropped:
-        return []
-    names = ",".join(dropped).encode("ascii", "replace")[:MAX_DROPPED_BYTES]
-    return [(DROPPED_HEADER, bytes(byte if 32 < byte < 127 else 63 for byte in names))]
+def bare(provider: Provider | None) -> Provider | None:
+    """The provider itself, without the translations before it."""
+    while isinstance(provider, Translated):
+        provider = provider.provider
+    return provider
+
+
+def target_of(section: ProviderSection) -> Target:
+    """What a provider's section says of its own dialect."""
+    return Target(
+        section.output_limit_field,
+        section.reasoning_effort,
+        section.reasoning_field,
+        section.drop_unsupported,
+    )
 
 
 def _is_event_stream(headers: RawHeaders) -> bool:

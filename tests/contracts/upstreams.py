@@ -22,8 +22,8 @@ from gateway.providers.build import build_provider
 from gateway.providers.config import LocalModelSection
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import parse_base_url
+from gateway.providers.http_provider import HttpProvider, HttpSettings
 from gateway.providers.local_model import LocalModelProvider
-from gateway.providers.openai_http import OpenAIHttpProvider, OpenAIHttpSettings
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamError, UpstreamFault
 from gateway.providers.script import Script
 from gateway.providers.scripted import BillLine, ScriptedProvider
@@ -113,11 +113,11 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
 @asynccontextmanager
 async def direct(_: Path) -> AsyncIterator[Opened]:
     async with scripted_server() as server:
-        settings = OpenAIHttpSettings(
+        settings = HttpSettings(
             parse_base_url(f"http://127.0.0.1:{server.port}/v1/"), api_key="sk-secret"
         )
         client = Http1Client(settings.base_url.origin)
-        async with started(OpenAIHttpProvider("direct", settings, client)) as provider:
+        async with started(HttpProvider("direct", settings, client)) as provider:
             yield Opened(provider, server.bill)
 
 
@@ -125,9 +125,9 @@ async def direct(_: Path) -> AsyncIterator[Opened]:
 async def proxied(_: Path) -> AsyncIterator[Opened]:
     """The origin exists for the proxy only: the server plays the proxy."""
     async with scripted_server() as server:
-        settings = OpenAIHttpSettings(parse_base_url("http://models.invalid/v1"))
+        settings = HttpSettings(parse_base_url("http://models.invalid/v1"))
         client = AiohttpClient(settings.base_url.origin, f"http://127.0.0.1:{server.port}")
-        async with started(OpenAIHttpProvider("proxied", settings, client)) as provider:
+        async with started(HttpProvider("proxied", settings, client)) as provider:
             yield Opened(provider, server.bill)
 
 

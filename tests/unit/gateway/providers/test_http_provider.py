@@ -6,18 +6,18 @@ import pytest
 
 from gateway.providers.build import build_provider
 from gateway.providers.config import OpenAIHttpSection
-from gateway.providers.openai_http import OpenAIHttpProvider
+from gateway.providers.http_provider import HttpProvider
 from gateway.providers.port import UpstreamCall
 from tests.contracts.upstreams import run, started
 from tests.unit.gateway.providers.raw_server import QUICK, WHOLE, raw_server, sends
 
 
-def provider(env: dict[str, str] | None = None, **keys: object) -> OpenAIHttpProvider:
+def provider(env: dict[str, str] | None = None, **keys: object) -> HttpProvider:
     section = OpenAIHttpSection.model_validate(
         {"kind": "openai_http", "base_url": "http://127.0.0.1:1/v1"} | keys
     )
     built = build_provider("up", section, Path(), env or {})
-    assert isinstance(built, OpenAIHttpProvider)
+    assert isinstance(built, HttpProvider)
     return built
 
 

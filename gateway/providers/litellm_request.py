@@ -1,0 +1,102 @@
+"""A chat request as the arguments of litellm's call. Pure.
+
+litellm takes its own settings by the same door as the request: where to send, which key, what to
+answer without asking. So only fields of a chat request pass.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+# Fields of OpenAI's chat completions that litellm translates.
+PARAMETERS = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "modalities",
+        "n",
+        "parallel_tool_calls",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "service_tier",
+        "stop",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+        "web_search_options",
+    }
+)
+_ALWAYS = frozenset({"messages", "model", "stream", "stream_options"})
+# The answer does not depend on these.
+HINTS = frozenset(
+    {"metadata", "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "store"}
+)
+
+
+class RequestFault(ValueError):
+    """A request that cannot be carried; `param` names the field."""
+
+    def __init__(self, message: str, param: str, code: str) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+def arguments_of(
+    raw: bytes, supported: Callable[[str], frozenset[str] | None], *, may_drop: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The arguments, and the fields that were left out; raise RequestFault.
+
+    `supported` tells which of the parameters a model takes, None where that is not known.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        body = None
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        raise RequestFault("the request is no JSON object with a model", "body", "invalid_json")
+    if not isinstance(body.get("messages"), list):
+        raise RequestFault("messages: must be a list", "messages", "missing_required_parameter")
+    known = supported(body["model"])
+    arguments: dict[str, Any] = {}
+    dropped = []
+    for name, found in body.items():
+        if found is None:
+            continue
+        carried = name in PARAMETERS and (known is None or name in known)
+        if name in _ALWAYS or carried:
+            arguments[name] = found
+            continue
+        if name not in HINTS and not may_drop:
+            why = "this model takes no such field"
+            raise RequestFault(
+                f"`{name[:120]}`: {why}. Leave it out, or set `drop_unsupported = true` for the "
+                "provider.",
+                name[:120],
+                "unsupported_parameter",
+            )
+        dropped.append(name)
+    if arguments.get("stream"):
+        arguments["stream_options"] = {"include_usage": True}
+    else:
+        arguments.pop("stream_options", None)
+    return arguments, tuple(dropped)
+
+
+def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> bytes:
+    """An error as OpenAI words it."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
