@@ -17,7 +17,8 @@ from typing import Any
 
 import orjson
 
-from gateway.providers.litellm_request import RequestFault, arguments_of, error_body
+from gateway.providers.litellm_errors import error_body, fault_kind, told_by
+from gateway.providers.litellm_request import RequestFault, arguments_of
 from gateway.providers.port import (
     Timeouts,
     UpstreamCall,
@@ -38,19 +39,6 @@ IMPORT_SWITCHES = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
 }
-# Errors by which libraries below litellm say that there was no connection.
-_NO_CONNECTION = frozenset(
-    {
-        "ClientConnectorError",
-        "ConnectError",
-        "ConnectTimeout",
-        "ConnectionRefusedError",
-        "ConnectionTimeoutError",
-        "EndpointConnectionError",
-        "gaierror",
-    }
-)
-_TIMEOUTS = frozenset({"Timeout", "APITimeoutError", "ReadTimeout", "SocketTimeoutError"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +140,11 @@ class LiteLLMProvider:
         return WholeReply(200, [JSON_TYPE, *marked], orjson.dumps(_whole(answer), default=str))
 
     def fault_of(self, error: Exception) -> UpstreamError:
-        """An error of litellm's, or of what is below it, by how far the call got."""
-        kind = UpstreamFault.BROKEN
-        names = _names_of(error)
-        if names & _NO_CONNECTION:
-            kind = UpstreamFault.CONNECT
-        elif names & _TIMEOUTS:
-            kind = UpstreamFault.FIRST_BYTE_TIMEOUT
-        # The message may quote a request, the type cannot.
-        return UpstreamError(kind, f"{self._name}: {type(error).__name__}")
+        """An error of litellm's, or of what is below it, by how far the call got.
+
+        The message may quote a request, the type cannot.
+        """
+        return UpstreamError(fault_kind(error), f"{self._name}: {type(error).__name__}")
 
     async def _import(self) -> None:
         try:
@@ -209,23 +193,18 @@ class LiteLLMProvider:
         """The response that an error stands for; raise UpstreamError where it stands for none."""
         if isinstance(error, UpstreamError):
             raise error
-        status = getattr(error, "status_code", None)
-        names = _names_of(error)
-        if type(status) is not int or status < 400 or names & (_NO_CONNECTION | _TIMEOUTS):
+        told = told_by(error)
+        if told is None:
             raise self.fault_of(error) from error
-        if type(error).__name__ == "APIConnectionError":  # litellm's word for all it cannot place
-            raise self.fault_of(error) from error
-        message = str(getattr(error, "message", "") or error)
+        message = told.message
         if self._settings.api_key:
             message = message.replace(self._settings.api_key, "***")
-        code = getattr(error, "code", None)
-        body = error_body(
-            message,
-            str(getattr(error, "type", None) or _kind_of(status)),
-            getattr(error, "param", None),
-            None if code is None else str(code),
+        headers = [JSON_TYPE]
+        if told.retry_after:
+            headers.append((b"retry-after", told.retry_after.encode()))
+        return WholeReply(
+            told.status, headers, error_body(message, told.kind, told.param, told.code)
         )
-        return WholeReply(status, [JSON_TYPE, *_retry_after(error)], body)
 
 
 class _StreamReply:
@@ -358,38 +337,3 @@ def _is_torn(stream: Any) -> bool:
     """Whether litellm made the end up: the provider's stream had none."""
     names = ("received_finish_reason", "intermittent_finish_reason")
     return all(getattr(stream, name, "") is None for name in names)
-
-
-def _names_of(error: BaseException) -> set[str]:
-    """The types of an error and of everything that it came from."""
-    names: set[str] = set()
-    seen: set[int] = set()
-    left: list[BaseException | None] = [error]
-    while left:
-        one = left.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        names.add(type(one).__name__)
-        left += [one.__cause__, one.__context__]
-    return names
-
-
-def _kind_of(status: int) -> str:
-    if status == 429:
-        return "rate_limit_error"
-    if status in (401, 403):
-        return "authentication_error"
-    return "invalid_request_error" if status < 500 else "server_error"
-
-
-def _retry_after(error: Exception) -> RawHeaders:
-    response = getattr(error, "response", None)
-    for headers in (
-        getattr(error, "litellm_response_headers", None),
-        getattr(response, "headers", None),
-    ):
-        found = headers.get("retry-after") if headers is not None else None
-        if isinstance(found, str) and found.isascii() and found.isprintable():
-            return [(b"retry-after", found.encode())]
-    return []

@@ -95,8 +95,3 @@ def arguments_of(
     else:
         arguments.pop("stream_options", None)
     return arguments, tuple(dropped)
-
-
-def error_body(message: str, kind: str, param: str | None = None, code: str | None = None) -> bytes:
-    """An error as OpenAI words it."""
-    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})

@@ -17,16 +17,19 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from gateway.dialects.translation.port import Target
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import build_provider
-from gateway.providers.config import LocalModelSection
+from gateway.providers.config import AnthropicHttpSection, LiteLLMSection, LocalModelSection
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import parse_base_url
 from gateway.providers.http_provider import HttpProvider, HttpSettings
+from gateway.providers.litellm_bridge import LiteLLMProvider
 from gateway.providers.local_model import LocalModelProvider
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamError, UpstreamFault
 from gateway.providers.script import Script
 from gateway.providers.scripted import BillLine, ScriptedProvider
+from gateway.translated import target_of, translated
 
 T = TypeVar("T")
 DEADLINE_S = 20.0
@@ -64,10 +67,14 @@ class Opened:
 
 
 class ScriptedServer:
-    """The scripted provider over HTTP: breaks are cut connections, hang-ups cut the answer."""
+    """The scripted provider over HTTP: breaks are cut connections, hang-ups cut the answer.
+
+    It answers `/messages`, too.
+    """
 
     def __init__(self) -> None:
         self.scripted = ScriptedProvider("origin", Script())
+        self.answering = translated(self.scripted, ["chat"], Target(drop_unsupported=True))
         self.requests: list[web.BaseRequest] = []
         self.port = 0
 
@@ -79,7 +86,7 @@ class ScriptedServer:
         call = UpstreamCall(
             request.path.removeprefix("/v1"), await request.read(), request.raw_headers, PATIENT
         )
-        reply = await self.scripted.open(call)
+        reply = await self.answering.open(call)
         headers = {name.decode().title(): value.decode() for name, value in reply.headers}
         response = web.StreamResponse(status=reply.status, headers=headers)
         try:
@@ -129,6 +136,54 @@ async def proxied(_: Path) -> AsyncIterator[Opened]:
         client = AiohttpClient(settings.base_url.origin, f"http://127.0.0.1:{server.port}")
         async with started(HttpProvider("proxied", settings, client)) as provider:
             yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def anthropic(data_dir: Path) -> AsyncIterator[Opened]:
+    """Asked for chat completions: each call and its answer are translated twice on the way."""
+    async with scripted_server() as server:
+        section = AnthropicHttpSection(
+            kind="anthropic_http",
+            base_url=f"http://127.0.0.1:{server.port}/v1",
+            drop_unsupported=True,
+        )
+        own = build_provider("anthropic", section, data_dir, {"ANTHROPIC_API_KEY": "sk-ant"})
+        async with started(translated(own, section.dialects, target_of(section))) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_openai(data_dir: Path) -> AsyncIterator[Opened]:
+    """litellm before a server of OpenAI's dialect."""
+    async with scripted_server() as server:
+        address = f"http://127.0.0.1:{server.port}/v1"
+        async with litellm_at("openai", address, data_dir) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_anthropic(data_dir: Path) -> AsyncIterator[Opened]:
+    """litellm before a server of another dialect."""
+    async with scripted_server() as server:
+        address = f"http://127.0.0.1:{server.port}"
+        async with litellm_at("anthropic", address, data_dir) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_at(vendor: str, api_base: str, data_dir: Path) -> AsyncIterator[LiteLLMProvider]:
+    section = LiteLLMSection(
+        kind="litellm",
+        vendor=vendor,
+        api_key_env="BRIDGE_KEY",
+        api_base=api_base,
+        drop_unsupported=True,
+    )
+    provider = build_provider("bridge", section, data_dir, {"BRIDGE_KEY": "sk-bridge"})
+    assert isinstance(provider, LiteLLMProvider)
+    async with started(provider):
+        assert await provider.wait_ready()
+        yield provider
 
 
 @asynccontextmanager

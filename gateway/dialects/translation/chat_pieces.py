@@ -160,6 +160,6 @@ def error_in(body: Mapping[str, Any]) -> tuple[str, str, str] | None:
     if not isinstance(error, dict):
         return str(error)[:1000], "", ""
     message = error.get("message")
-    code = error.get("code")
+    code = error.get("code") or details(error, "details").get("error_code")
     shown = message if isinstance(message, str) and message else orjson.dumps(error).decode()
     return shown[:10_000], text_field(error, "type"), "" if code is None else str(code)

@@ -16,7 +16,7 @@ from gateway.dialects.translation.chat_content import error_of
 from gateway.dialects.translation.chat_messages import turns_of
 from gateway.dialects.translation.port import Asked, Losses, Target
 from gateway.errors import ApiError
-from gateway.wire import parse_object
+from gateway.wire import check_messages, parse_object
 
 DEFAULT_TOKENS = 4_096
 _HINTS = (
@@ -79,6 +79,7 @@ class ChatToMessages:
 
     def ask(self, raw: bytes, target: Target, now_s: int) -> Asked:
         body = parse_object(raw)
+        check_messages(body)
         losses = Losses(target.drop_unsupported)
         losses.rest(body, _KNOWN)
         limits = [body[name] for name in ("max_tokens", "max_completion_tokens") if body.get(name)]

@@ -16,7 +16,7 @@ from gateway.dialects.translation.message_blocks import assistant_message, user_
 from gateway.dialects.translation.messages_answer import MessageWriter, error_object
 from gateway.dialects.translation.port import Asked, Losses, Target
 from gateway.errors import ApiError
-from gateway.wire import parse_object
+from gateway.wire import check_messages, parse_object
 
 _KNOWN = frozenset(
     {
@@ -62,6 +62,7 @@ class MessagesToChat:
 
     def ask(self, raw: bytes, target: Target, now_s: int) -> Asked:
         body = parse_object(raw)
+        check_messages(body)
         losses = Losses(target.drop_unsupported)
         losses.rest(body, _KNOWN)
         sent: dict[str, Any] = {"model": body.get("model"), "messages": []}
