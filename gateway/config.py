@@ -347,7 +347,11 @@ def _read_prices(
 ) -> PriceCard:
     """Prices of the connected models; those left out are checked all the same."""
     priced = {
-        name: PricedModel(pricing, sections.models[name].upstream_model or name)
+        name: PricedModel(
+            pricing,
+            sections.models[name].upstream_model or name,
+            _price_prefix(sections, sections.models[name].provider),
+        )
         for name, pricing in sections.pricing.items()
         if name in sections.models
     }
@@ -356,6 +360,11 @@ def _read_prices(
     except CardError as error:
         faults.add_elsewhere("price card", "", str(error))
         return PriceCard(())
+
+
+def _price_prefix(sections: _Sections, provider: str) -> str:
+    section = sections.providers.get(provider)
+    return "" if section is None else section.price_prefix
 
 
 def _wire_routing(

@@ -67,6 +67,11 @@ class _ProviderSection(_Section):
     reasoning_effort: bool = False
     reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
 
+    @property
+    def price_prefix(self) -> str:
+        """How the price card begins the names of this provider's models."""
+        return ""
+
     def missing_env(self, env: Mapping[str, str]) -> str | None:
         """The environment variable that is needed and not set; None if all is well."""
         return None
@@ -146,6 +151,11 @@ class OpenAIHttpSection(_HttpSection):
             }
         return values
 
+    @property
+    def price_prefix(self) -> str:
+        preset = PRESETS.get(self.kind)
+        return "" if preset is None else preset.price_prefix
+
     @model_validator(mode="after")
     def _names_a_version(self) -> Self:
         if self.kind == "azure_deployments" and self.api_version is None:
@@ -175,6 +185,10 @@ class LiteLLMSection(_ProviderSection):
     api_base: str | None = None
     # Further arguments of litellm, such as `aws_region_name` or `vertex_project`.
     options: Mapping[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @property
+    def price_prefix(self) -> str:
+        return f"{self.vendor}/"
 
     @field_validator("api_base")
     @classmethod

@@ -45,6 +45,8 @@ class Preset:
         return keys
 
 
+# Kinds whose models have OpenAI's own vocabularies, by their names.
+OPENAI_KINDS = frozenset({"openai_http", "openai", "azure", "azure_deployments"})
 _OPENAI_LIMIT = "max_completion_tokens"
 PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
@@ -117,7 +119,6 @@ PRESETS: Mapping[str, Preset] = {
         _PLAIN,
         reasoning_effort=True,
         reasoning_field="reasoning",
-        price_prefix="openrouter/",
     ),
     "together": Preset(
         "https://api.together.xyz/v1", "TOGETHER_API_KEY", _CLASSIC, price_prefix="together_ai/"

@@ -20,6 +20,8 @@ from budgets.config import (
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
 from gateway.providers.config import (
+    AnthropicHttpSection,
+    LiteLLMSection,
     LocalModelSection,
     OpenAIHttpSection,
     ScriptedSection,
@@ -33,6 +35,8 @@ SECTIONS: dict[type[BaseModel], str] = {
     ServerSection: "configuration.md",
     LedgerSection: "configuration.md",
     OpenAIHttpSection: "configuration.md",
+    AnthropicHttpSection: "configuration.md",
+    LiteLLMSection: "configuration.md",
     LocalModelSection: "configuration.md",
     ScriptedSection: "configuration.md",
     TimeoutsSection: "configuration.md",

@@ -37,6 +37,7 @@ class ChatWriter:
         "_model",
         "_now_s",
         "_over",
+        "_seals",
         "_usage",
         "_wants_usage",
     )
@@ -47,7 +48,7 @@ class ChatWriter:
         self._id = self._model = self._finish = ""
         self._usage: dict[str, Any] = {}
         self._block: dict[str, Any] = {}
-        self._calls = 0
+        self._calls = self._seals = 0
         self._failed = self._over = False
 
     def event(self, body: Mapping[str, Any]) -> bytes:
@@ -164,7 +165,8 @@ class ChatWriter:
         """Thinking is whole now, with its seal."""
         block, self._block = self._block, {}
         if block.get("type") in ("thinking", "redacted_thinking"):
-            return self._chunk({"thinking_blocks": [block]})
+            self._seals += 1  # SDKs add lists up by the index of their parts
+            return self._chunk({"thinking_blocks": [{"index": self._seals - 1, **block}]})
         return b""
 
     def _head(self, kind: str) -> dict[str, Any]:

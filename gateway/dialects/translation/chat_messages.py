@@ -68,7 +68,11 @@ def _result(message: Mapping[str, Any], where: str, losses: Losses) -> Block:
 def _said(message: Mapping[str, Any], where: str, losses: Losses) -> list[Block]:
     """Thinking first, as Anthropic wants it, then text, then calls."""
     thinking = message.get("thinking_blocks")
-    blocks: list[Block] = list(thinking) if isinstance(thinking, list) else []
+    blocks: list[Block] = [
+        {name: found for name, found in block.items() if name != "index"}
+        for block in (thinking if isinstance(thinking, list) else ())
+        if isinstance(block, dict)
+    ]
     if not blocks and (message.get("reasoning_content") or message.get("reasoning")):
         losses.hint("messages.reasoning_content")
     blocks += _blocks(message.get("content"), f"{where}.content", losses)

@@ -28,7 +28,7 @@ def test_every_vendor_is_a_kind() -> None:
 @pytest.mark.parametrize("kind", PRESETS)
 def test_a_kind_alone_is_enough_and_what_is_written_wins(kind: str) -> None:
     preset, plain = PRESETS[kind], section(kind)
-    assert plain.base_url == preset.base_url or SOMEWHERE
+    assert plain.base_url == (preset.base_url or SOMEWHERE)
     assert (plain.api_key_env, plain.dialects) == (preset.api_key_env, preset.dialects)
     assert plain.output_limit_field == preset.output_limit_field
     other = section(kind, base_url="http://own/v1", api_key_env="OWN", dialects=["chat"])
