@@ -27,13 +27,14 @@ test: setup
 	@$(MAKE) lint
 	@$(BIN)/python -m pytest
 
+# The long versions; 'make nightly PARTS="kills workers"' runs some of them (docs/guarantees.md).
 nightly: setup
 	@.ci/system-deps test
-	@WEIR_TEST_REPEATS=50 $(BIN)/python -m pytest --hypothesis-profile=nightly --timeout=3600
+	@.ci/nightly $(PARTS)
 
-# Counts the changes to the ledger's rules that no test would notice.
+# Counts the changes to the ledger's rules and Lua scripts that no test would notice; PARTS as above.
 mutants: setup
-	@.ci/mutants
+	@.ci/mutants $(PARTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LUA = Path("budgets/lua")
 COPIED = ("budgets", "gateway", "dashboards", "routing", "telemetry", "tests", "pyproject.toml")
 TESTS = (
+    "tests/contracts/test_budget_versions.py",
     "tests/contracts/test_ledger_scripts.py",
     "tests/contracts/test_ledger_seeding.py",
     "tests/contracts/test_ledger_units.py",

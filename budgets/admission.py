@@ -17,6 +17,11 @@ def surveyed(charges: Sequence[Charge]) -> list[str]:
     return names
 
 
+def all_soft(charges: Sequence[Charge]) -> bool:
+    """Whether every budget among the charges gives way while the ledger cannot be asked."""
+    return all(charge.budget is None or charge.budget.soft for charge in charges)
+
+
 def counted(accounts: Mapping[str, Account], charge: Charge) -> Account:
     """What counts against the limit of a charge; a missing account has nothing in it."""
     if not charge.counted:

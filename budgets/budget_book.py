@@ -65,14 +65,14 @@ def charge_for(budget: Budget, scope_id: str, now_s: int) -> Charge:
     )
 
 
-def _tightest(charges: Iterable[Charge]) -> dict[str, Charge]:
+def tightest(charges: Iterable[Charge]) -> tuple[Charge, ...]:
     """One charge for each account: where two count the same spend, the tighter limit decides."""
     found: dict[str, Charge] = {}
     for charge in charges:
         before = found.get(charge.account)
         if before is None or _is_tighter(charge, before):
             found[charge.account] = charge
-    return found
+    return tuple(found.values())
 
 
 def _is_tighter(charge: Charge, other: Charge) -> bool:
@@ -114,8 +114,9 @@ class BudgetBook:
     """Every budget, ready to say what a request is charged to.
 
     `caps_models` says whether any of them is for a model, `degrades` whether any has a share at
-    which requests use a cheaper tier, and `kills` whether one has a share at which runs end.
-    `version` is that of the budgets where others set them too.
+    which requests use a cheaper tier, `kills` whether one has a share at which runs end, and
+    `lands` whether one keeps something for the landing of runs. `version` is that of the budgets
+    where others set them too.
     """
 
     __slots__ = (
@@ -129,6 +130,7 @@ class BudgetBook:
         "caps_models",
         "degrades",
         "kills",
+        "lands",
         "version",
     )
 
@@ -141,6 +143,7 @@ class BudgetBook:
         self.budgets: tuple[Budget, ...] = tuple(budgets)
         self.degrades = any(budget.permille_of(Action.DEGRADE) for budget in self.budgets)
         self.kills = any(budget.permille_of(Action.KILL_RUN) for budget in self.budgets)
+        self.lands = any(budget.landing_permille for budget in self.budgets)
         by_kind: dict[ScopeKind, list[Budget]] = {}
         for budget in self.budgets:
             by_kind.setdefault(budget.kind, []).append(budget)
@@ -228,7 +231,7 @@ class BudgetBook:
     ) -> tuple[Charge, ...]:
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
-        found = self._remembered[key] = tuple(_tightest(charges).values())
+        found = self._remembered[key] = tightest(charges)
         return found
 
 

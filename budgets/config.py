@@ -221,7 +221,15 @@ def _permille(value: object) -> int:
 Permille = Annotated[int, BeforeValidator(_permille)]
 
 
-def _whole(value: object) -> int:
+def strip_permille(value: object) -> int:
+    """The share of a run's limit that is kept for its landing, in thousandths; less than all."""
+    permille = _permille(value)
+    if permille >= FULL_PERMILLE:
+        raise ValueError(f"expected a share below 1, such as 0.1, got {str(value)[:40]!r}")
+    return permille
+
+
+def whole_number(value: object) -> int:
     """A whole number, as a number or a text; raise ValueError for anything else."""
     try:
         amount = parse_usd(value) if isinstance(value, str | int | Decimal) else Decimal(-1)
@@ -241,6 +249,8 @@ class LedgerSection(Section):
     store: Literal["sqlite", "redis"] = "sqlite"
     redis_url_env: Annotated[str, Field(min_length=1)] = "WEIR_REDIS_URL"
     timeout_ms: Annotated[int, Field(ge=10, le=10_000)] = 250
+    # What one gateway process admits against soft budgets while Redis cannot be asked.
+    allowance_usd: Annotated[int, BeforeValidator(nano_from_usd)] = 0
 
 
 class ThresholdSection(Section):
@@ -256,11 +266,13 @@ class BudgetSection(Section):
     scope: str
     window: Annotated[AnyWindow, BeforeValidator(_window)]
     limit_usd: Annotated[int | None, BeforeValidator(nano_from_usd)] = None
-    limit_tokens: Annotated[int | None, BeforeValidator(_whole)] = None
-    limit_requests: Annotated[int | None, BeforeValidator(_whole)] = None
+    limit_tokens: Annotated[int | None, BeforeValidator(whole_number)] = None
+    limit_requests: Annotated[int | None, BeforeValidator(whole_number)] = None
     timezone: str = "UTC"
+    when_unreachable: Literal["deny", "allow"] = "deny"
     alert_at: Annotated[tuple[Permille, ...], Field(max_length=MAX_THRESHOLDS)] = ()
     at: Annotated[tuple[ThresholdSection, ...], Field(min_length=1, max_length=MAX_THRESHOLDS)] = ()
+    landing: Annotated[int, BeforeValidator(strip_permille)] = 0
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -276,6 +288,13 @@ class BudgetSection(Section):
                 f"a budget for a model has no {taken[0].value}: a model whose budget is used up "
                 "gives way to others by itself"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _runs_land(self) -> Self:
+        is_run = self.scope.startswith(f"{ScopeKind.RUN}:") and self.window is Window.TOTAL
+        if self.landing and not is_run:
+            raise ValueError('landing is for budgets of runs (run:*) whose window is "total"')
         return self
 
     def _limits(self) -> Mapping[Unit, int | None]:
@@ -346,4 +365,6 @@ class BudgetSection(Section):
             self.timezone,
             self.thresholds(),
             unit,
+            self.when_unreachable == "allow",
+            self.landing,
         )

@@ -103,7 +103,8 @@ class Budget:
     """A limit for one scope, or for each scope whose id begins like a `scope_id` that ends in `*`.
 
     The limit is in the budget's `unit`: nano-USD, tokens or requests. `at` says what happens at
-    which share of it.
+    which share of it. Of a run, `landing_permille` thousandths are kept for its landing. A `soft`
+    one gives way, within an allowance, while the ledger cannot be asked.
     """
 
     kind: ScopeKind
@@ -113,6 +114,8 @@ class Budget:
     timezone: str = "UTC"
     at: tuple[Threshold, ...] = ()
     unit: Unit = Unit.USD
+    soft: bool = False
+    landing_permille: int = 0
 
     @property
     def name(self) -> str:
@@ -134,9 +137,17 @@ class Budget:
         return min(self.permille_of(Action.REFUSE), default=FULL_PERMILLE)
 
     @property
+    def strip_nano(self) -> int:
+        """What is kept for the landing of a run."""
+        return -(-self.limit_nano * self.landing_permille // FULL_PERMILLE)
+
+    @property
     def refuse_nano(self) -> int:
-        """What requests may spend: the limit, or the share of it beyond which they are refused."""
-        return self.limit_nano * self.refuse_permille // FULL_PERMILLE
+        """What requests may spend: the limit, or the share of it beyond which they are refused.
+
+        Without what is kept for the landing of a run.
+        """
+        return max(0, self.limit_nano * self.refuse_permille // FULL_PERMILLE - self.strip_nano)
 
 
 @value

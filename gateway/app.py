@@ -28,7 +28,15 @@ from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
 from gateway.errors import answered_elsewhere
 from gateway.forwarding import ControlDoor
-from gateway.front import Books, Counter, condition_of, desk_of, new_counter, open_books
+from gateway.front import (
+    Books,
+    Counter,
+    condition_of,
+    desk_of,
+    new_counter,
+    open_books,
+    run_routes,
+)
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.ledger_choice import clock_of, collectable, settle_left_debts
@@ -216,6 +224,8 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
         chat_completions=chat,
         control_plane=_control_plane(gateway, crew),
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        runs=run_routes(settings, gateway.role, books, gateway.counter),
         catalog=settings.catalog,
         readiness=gateway.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from gateway.run_grants import RunGrant
+
 KEY_PREFIX = "sk-weir-"
 SECRET_FILE = "secret"
 SECRET_ENV = "WEIR_SECRET"
@@ -37,7 +39,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller a key stands for. `workflow` holds where a request names none."""
+    """The caller a key stands for. `workflow` holds where a request names none.
+
+    With a `run` it is the holder of a run token, who acts as the key inside that run.
+    """
 
     key_id: str
     name: str
@@ -46,6 +51,7 @@ class Principal:
     workflow: str
     role: Role
     policy: str | None = None
+    run: RunGrant | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Secret:
     """
 
     digest_key: bytes
+    run_key: bytes
     demo_key: str
     admin_key: str
     internal_key: str
@@ -67,10 +74,11 @@ class Secret:
 
 
 def derive_secret(material: str) -> Secret:
-    """Split the secret text into the key for digests and the two derived API keys."""
+    """Split the secret text into the keys for digests and run tokens, and two API keys."""
     root = material.encode()
     return Secret(
         digest_key=hmac.digest(root, b"weir/digest", "sha256"),
+        run_key=hmac.digest(root, b"weir/run-token", "sha256"),
         demo_key=KEY_PREFIX + hmac.digest(root, b"weir/demo", "sha256").hex()[:48],
         admin_key=KEY_PREFIX + hmac.digest(root, b"weir/admin", "sha256").hex()[:48],
         internal_key=hmac.digest(root, b"weir/internal", "sha256").hex(),
@@ -150,11 +158,12 @@ def read_credential(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 class KeyRing:
     """The principals of all valid keys by digest; a lookup says who, or None."""
 
-    __slots__ = ("_by_digest", "_secret")
+    __slots__ = ("_by_digest", "_by_id", "_secret")
 
     def __init__(self, secret: Secret, by_digest: Mapping[bytes, Principal]) -> None:
         self._secret = secret
         self._by_digest = {digest: (digest, who) for digest, who in by_digest.items()}
+        self._by_id = {who.key_id: who for who in by_digest.values()}
 
     def find(self, credential: bytes) -> Principal | None:
         """The caller, or None for an unknown key.
@@ -169,3 +178,7 @@ class KeyRing:
         if found is None or not hmac.compare_digest(found[0], digest):
             return None
         return found[1]
+
+    def by_id(self, key_id: str) -> Principal | None:
+        """The caller a valid key stands for, by the key's id."""
+        return self._by_id.get(key_id)

@@ -61,6 +61,10 @@ def terms_of(section: BudgetSection) -> dict[str, Any]:
         "timezone": section.timezone,
         "alert_at": [_share(permille) for permille in section.alert_at],
     }
+    if section.when_unreachable != "deny":
+        terms["when_unreachable"] = section.when_unreachable
+    if section.landing:
+        terms["landing"] = _share(section.landing)
     if section.at:
         terms["at"] = [
             {"share": _share(entry.share), "action": entry.action.value} for entry in section.at

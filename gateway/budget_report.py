@@ -70,6 +70,7 @@ def _row(budget: Budget, scope_id: str, account: Account, end_s: int | None) -> 
         "overrun_nano": account.overrun_nano,
         "resets_at_s": end_s,
         "refuse_nano": budget.refuse_nano,
+        "landing": budget.landing_permille / FULL_PERMILLE,
         "at": [
             {"share": entry.permille / FULL_PERMILLE, "action": entry.action.value}
             for entry in budget.at

@@ -49,6 +49,10 @@ def add_budgets(commands: Any, files: argparse.ArgumentParser) -> None:
     setting.add_argument("--timezone", default="UTC", help="where days and months begin")
     setting.add_argument("--alert-at", metavar="SHARES", help="such as 0.5,0.8,1")
     setting.add_argument("--at", metavar="ACTIONS", help="such as 0.9=degrade,1=refuse")
+    setting.add_argument(
+        "--when-unreachable", choices=("deny", "allow"), help="while Redis is away; default: deny"
+    )
+    setting.add_argument("--landing", metavar="SHARE", help="kept for a run's end, such as 0.1")
     setting.set_defaults(run=_set)
     advice = verbs.add_parser("advice", parents=[files], help="the cap that stops few normal runs")
     advice.add_argument("--workflow", metavar="TEAM/NAME", help="default: every workflow")
@@ -141,7 +145,8 @@ def _set(options: argparse.Namespace) -> int:
         "timezone": options.timezone,
         "alert_at": [share for share in (options.alert_at or "").split(",") if share],
     }
-    for name in ("limit_usd", "limit_tokens", "limit_requests"):
+    optional = ("limit_usd", "limit_tokens", "limit_requests", "landing", "when_unreachable")
+    for name in optional:
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)
     if options.at is not None:

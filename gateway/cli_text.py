@@ -231,6 +231,7 @@ def _budget_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "held", _amount(row, "held")
     yield "left", _amount(row, "left")
     yield "resets", _moment(row["resets_at_s"])
+    yield "kept for landing", f"{row['landing']:.1%}" if row["landing"] else ""
     for entry in row["at"]:
         yield f"at {entry['share']:.1%}", _ACTIONS[Action(entry["action"])]
     yield "from", _source(row)

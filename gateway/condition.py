@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from budgets.ledger import NOTHING, LedgerError
+from budgets.money import format_usd
 from budgets.scopes import ScopeKind, Window, account_id
 from gateway.budget_gauges import BudgetGauges
 from gateway.clock import now_ms
@@ -40,7 +41,8 @@ class Condition:
     """Everything whose condition is told; use it from the event loop.
 
     A process that only answers requests has no `collector` and knows of no `alerts`; one that does
-    not answer (`answers`) asks no model and cannot tell how they are.
+    not answer (`answers`) asks no model and cannot tell how they are. `allowance_left_nano` is what
+    may still be admitted without the ledger; None where nothing may.
     """
 
     org: str
@@ -57,12 +59,16 @@ class Condition:
     ids: KnownIds
     gauges: BudgetGauges
     answers: bool = True
+    allowance_left_nano: Callable[[], int] | None = None
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether requests can be admitted and recorded, and why not; holds no secret."""
         look = await self.watch.state()
-        ready = look.state is LedgerState.OK
+        left_nano = 0 if self.allowance_left_nano is None else self.allowance_left_nano()
+        ready = look.state is LedgerState.OK or left_nano > 0
         told: dict[str, Any] = {"ledger": self._ledger(look)}
+        if self.allowance_left_nano is not None:
+            told["ledger"]["allowance_left_usd"] = format_usd(left_nano)
         if self.collector is not None:
             state = self.collector.state
             ready = ready and state.running

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from budgets.answer_sizes import AnswerSizes
 from budgets.budget_book import BudgetBook
@@ -19,6 +20,7 @@ from gateway.health_board import HealthBoard
 from gateway.identity import Identity
 from gateway.input_size import InputSize
 from gateway.known_ids import KnownIds
+from gateway.landings import Approach
 from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
@@ -51,15 +53,22 @@ class Limits:
     step_tokens: int = 0
 
 
+Allow: TypeAlias = Callable[[Reservation], Hold | None]
+
+
 async def keep_budgets() -> None:
     """Nobody else sets budgets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Everything a request needs on its way; built once by gateway/app.py."""
+    """Everything a request needs on its way; built once by gateway/app.py.
+
+    `allow` holds what soft budgets bear while the ledger cannot be asked; None where nothing is.
+    """
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
+    denial: Callable[[Iterable[tuple[bytes, bytes]]], ApiError]
     ledger: LedgerStore
     budgets: BudgetBook
     prices: PriceCard
@@ -81,6 +90,7 @@ class Desk:
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
+    allow: Allow | None = None
 
 
 @value
@@ -108,8 +118,8 @@ class Asking:
     """A request that looks for money.
 
     Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
-    messages are for each model whose vocabulary is known. `pressure` and `kill` are of the last
-    survey, where any budget asks for them.
+    messages are for each model whose vocabulary is known. `pressure`, `kill` and `approach` (to the
+    end of its run) are of the last survey, where any budget asks for them.
     """
 
     call: Call
@@ -120,6 +130,7 @@ class Asking:
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
     pressure: Pressure | None = None
     kill: Kill | None = None
+    approach: Approach | None = None
 
 
 @value
@@ -150,6 +161,7 @@ class Spending:
     event: TelemetryEvent
     card: ModelCard
     reservation: Reservation
+    approach: Approach | None = None
     bill: Bill = PLAIN
     dispatched_s: float = 0.0
     settled: bool = False

@@ -327,7 +327,8 @@ def answered_elsewhere() -> ApiError:
     return ApiError(
         404,
         "answered_elsewhere",
-        "This is the collector: it keeps the books and answers no completions. Ask a gateway.",
+        "This is the collector: it keeps the books, answers no completions and opens no runs. "
+        "Ask a gateway.",
         retry=False,
     )
 

@@ -24,6 +24,7 @@ from gateway.auth import Secret, load_secret
 from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry
 from gateway.budgets_in_effect import BudgetsInEffect
+from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.data_dir import DataDir
@@ -32,7 +33,15 @@ from gateway.forwarding import ControlForward
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
 from gateway.known_ids import KnownIds
-from gateway.ledger_choice import AnyLedger, LedgerChoice, check_collects, clock_of, settle_debts
+from gateway.ledger_choice import (
+    AnyLedger,
+    LedgerChoice,
+    allowance_left,
+    allowance_of,
+    check_collects,
+    clock_of,
+    settle_debts,
+)
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
@@ -44,6 +53,7 @@ from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
 from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
+from gateway.routes.runs import RunRoutes, RunServices
 from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
@@ -195,6 +205,7 @@ def condition_of(
         ids=counter.ids,
         gauges=BudgetGauges(settings.budgets, books.choice.largest, clock_of(books.ledger)),
         answers=role.duties.answers,
+        allowance_left_nano=allowance_left(books.ledger, settings),
     )
 
 
@@ -247,6 +258,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
     return Desk(
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
         ledger=books.ledger,
         budgets=settings.budgets,
         prices=settings.prices,
@@ -277,12 +289,29 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             {name for name, section in settings.providers.items() if section.kind in OPENAI_KINDS},
         ),
         line=counter.line,
+        allow=allowance_of(books.ledger, settings),
         tally=books.tally,
         watch=books.watch,
         ids=counter.ids,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )
+
+
+def run_routes(settings: Settings, role: ServeRole, books: Books, counter: Counter) -> RunRoutes:
+    """Opens runs with budgets of their own, in a process that answers their requests."""
+    services = RunServices(
+        authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        token_of=books.registry.run_token,
+        runs=books.stores.runs,
+        ledger=books.ledger,
+        budgets=settings.budgets,
+        ids=counter.ids,
+        now_ms=now_ms,
+        opens=role.duties.answers,
+    )
+    return RunRoutes(services)
 
 
 async def _refresh_budgets(current: BudgetsInEffect) -> None:
@@ -311,6 +340,8 @@ def build_front(front: Front) -> DataPlane:
         chat_completions=front.lifecycle.chat_completions,
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
+        denial=books.registry.denial,
+        runs=run_routes(settings, front.role, books, front.counter),
         catalog=settings.catalog,
         readiness=front.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

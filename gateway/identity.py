@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from budgets.scopes import ScopeKind, Scopes
+from budgets.runs import run_charges
+from budgets.scopes import Charge, ScopeKind, Scopes
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.errors import bad_request
 from gateway.known_ids import OVERFLOW, KnownIds
+from gateway.landings import wants_landing
+from gateway.run_errors import run_fixed
+from gateway.run_grants import RunGrant
 from gateway.tags import read_tags
 
 WORKFLOW_HEADER = "x-weir-workflow"
@@ -24,6 +28,7 @@ RUN_HEADER = "x-weir-run"
 USER_HEADER = "x-weir-user"
 TAGS_HEADER = b"x-weir-tags"
 OWN_RUN = "request"
+GRANTED_RUN = "token"
 UNNAMED = "unnamed"
 UNSET = "unset"
 NO_TAGS: Mapping[str, str] = {}
@@ -36,7 +41,9 @@ class Identity:
     """The parties of a request; `run_source` says where the run's name came from.
 
     `workflow`, `run`, `user` and `tags` are what it is charged to, without the team. `overflow`
-    names the kinds of which the team has brought too many new ids.
+    names the kinds of which the team has brought too many new ids. `granted` are the charges of a
+    run that was opened with a budget of its own, and of the runs above it; `lands` where it is the
+    last request of its run.
     """
 
     scopes: Scopes
@@ -46,6 +53,8 @@ class Identity:
     user: str
     tags: Mapping[str, str]
     overflow: tuple[str, ...] = ()
+    granted: tuple[Charge, ...] = ()
+    lands: bool = False
 
     @property
     def parent_runs(self) -> tuple[str, ...]:
@@ -90,38 +99,67 @@ def identify(
         metadata = {}
     team = principal.team
     naming = _Naming(ids, team)
-    workflow = _from_header(headers, WORKFLOW_HEADER) or _from_metadata(metadata, "workflow")
-    if workflow is None:
-        workflow = principal.workflow
+    grant = principal.run
+    workflow = _workflow(principal, headers, metadata, naming)
+    if grant is None:
+        run, source = _run(headers, metadata, naming, request_id)
     else:
-        workflow = naming.place(ScopeKind.WORKFLOW, workflow)
-    run, source = _run(headers, metadata)
-    if run is None:
-        run = f"run-{request_id.removeprefix('req_')}"
-    else:
-        run = naming.place(ScopeKind.RUN, run)
+        run, source = _granted_run(grant, headers, metadata), GRANTED_RUN
     user = _user(headers, body, metadata)
     user = UNNAMED if user is None else naming.place(ScopeKind.USER, user)
-    tags = _tags(headers, metadata, naming, ids.unset_tags(team))
+    tags = _tags(headers, metadata, naming, ids.unset_tags(team), grant)
     scopes = Scopes(
         org=principal.org,
         team=team,
         key=principal.key_id,
         workflow=f"{team}/{workflow}",
         run=f"{team}/{run}",
+        parents=() if grant is None else tuple([f"{team}/{one}" for one in grant.parents]),
         user=f"{team}/{user}",
         tags=tuple([f"{team}/{name}={value}" for name, value in tags.items()]),
     )
-    return Identity(scopes, workflow, run, source, user, tags, tuple(naming.overflow))
+    granted = () if grant is None else run_charges(team, grant.chain)
+    overflow, lands = tuple(naming.overflow), wants_landing(headers)
+    return Identity(scopes, workflow, run, source, user, tags, overflow, granted, lands)
 
 
-def _run(headers: Mapping[bytes, bytes], metadata: Mapping[str, Any]) -> tuple[str | None, str]:
-    """The run that a client names, and where; none, where the request is a run of its own."""
-    run = _from_header(headers, RUN_HEADER)
-    if run is not None:
-        return run, "header"
-    run = _from_metadata(metadata, "run")
-    return run, OWN_RUN if run is None else "metadata"
+def _workflow(
+    principal: Principal,
+    headers: Mapping[bytes, bytes],
+    metadata: Mapping[str, Any],
+    naming: _Naming,
+) -> str:
+    """The workflow that a client names, or the key's own; a run may be fixed to one."""
+    named = _from_header(headers, WORKFLOW_HEADER) or _from_metadata(metadata, "workflow")
+    if named is None or named == principal.workflow:
+        return principal.workflow
+    if principal.run is not None and principal.run.workflow is not None:
+        raise run_fixed("workflow", principal.workflow, WORKFLOW_HEADER)
+    return naming.place(ScopeKind.WORKFLOW, named)
+
+
+def _run(
+    headers: Mapping[bytes, bytes], metadata: Mapping[str, Any], naming: _Naming, request_id: str
+) -> tuple[str, str]:
+    """The run of a request, and where it was named; without a name it is one of its own."""
+    run, source = _from_header(headers, RUN_HEADER), "header"
+    if run is None:
+        run, source = _from_metadata(metadata, "run"), "metadata"
+    if run is None:
+        return f"run-{request_id.removeprefix('req_')}", OWN_RUN
+    return naming.place(ScopeKind.RUN, run), source
+
+
+def _granted_run(
+    grant: RunGrant, headers: Mapping[bytes, bytes], metadata: Mapping[str, Any]
+) -> str:
+    """The run of a token, which names no other one."""
+    header, named = headers.get(RUN_HEADER.encode()), metadata.get("weir_run")
+    if header is not None and header != grant.run_id.encode():
+        raise run_fixed("run", grant.run_id, f"header {RUN_HEADER}")
+    if named is not None and named != grant.run_id:
+        raise run_fixed("run", grant.run_id, "metadata.weir_run")
+    return grant.run_id
 
 
 def _user(
@@ -149,15 +187,20 @@ def _tags(
     metadata: Mapping[str, Any],
     naming: _Naming,
     unset: tuple[str, ...],
+    grant: RunGrant | None,
 ) -> Mapping[str, str]:
     """What the request is tagged with, sorted by name; `unset` are tags that every request has."""
     header, given = headers.get(TAGS_HEADER), metadata.get("weir_tags")
+    fixed = NO_TAGS if grant is None else grant.tags
     if header is None and given is None and not unset:
-        return NO_TAGS
-    tags = dict.fromkeys(unset, UNSET)
-    for asked in read_tags(header, given).items():
-        name, _, charged = naming.place(ScopeKind.TAG, "=".join(asked)).partition("=")
-        tags[name] = charged
+        return fixed
+    tags = {**dict.fromkeys(unset, UNSET), **fixed}
+    for name, worth in read_tags(header, given).items():
+        if name not in fixed:
+            placed, _, charged = naming.place(ScopeKind.TAG, f"{name}={worth}").partition("=")
+            tags[placed] = charged
+        elif worth != fixed[name]:
+            raise run_fixed(f"tag {name}", fixed[name], "x-weir-tags")
     return dict(sorted(tags.items()))
 
 

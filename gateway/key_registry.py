@@ -6,12 +6,16 @@ gateway calls it twice a second, so a revoked key stops working within a second.
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from budgets.config import TEAM_NAME, WORKFLOW_NAME
 from gateway.auth import KeyRing, Principal, Role, Secret, digest_of, new_key, read_credential
+from gateway.errors import ApiError, unauthorized
 from gateway.registries.port import KeyRecord, KeyStore, StoredKey
+from gateway.run_errors import invalid_run_token, run_token_expired
+from gateway.run_grants import PREFIX, InvalidRunTokenError, RunGrant, read, sign
 
 DEMO_KEY_ID = "demo"
 ADMIN_KEY_ID = "admin"
@@ -41,10 +45,19 @@ class KeyRegistry:
     asks it raises RegistryError.
     """
 
-    def __init__(self, store: KeyStore, secret: Secret, *, org: str, demo: bool = True) -> None:
+    def __init__(
+        self,
+        store: KeyStore,
+        secret: Secret,
+        *,
+        org: str,
+        demo: bool = True,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
         self._secret = secret
         self._org = org
+        self._now_s = now_s
         self._built_in = _built_in_keys(secret, org, demo=demo)
         self._ring = KeyRing(secret, self._built_in)
         self._version: str | None = None
@@ -56,7 +69,23 @@ class KeyRegistry:
 
     def find(self, credential: bytes) -> Principal | None:
         """The caller a key stands for, or None; as of the last refresh."""
+        if credential.startswith(PREFIX):
+            found = self._holder(credential)
+            return found if isinstance(found, Principal) else None
         return self._ring.find(credential)
+
+    def denial(self, headers: Iterable[tuple[bytes, bytes]]) -> ApiError:
+        """Why `authenticate` knows nobody; one error for every wrong key."""
+        credential = read_credential(headers)
+        if credential is not None and credential.startswith(PREFIX):
+            found = self._holder(credential)
+            if isinstance(found, ApiError):
+                return found
+        return unauthorized()
+
+    def run_token(self, grant: RunGrant) -> str:
+        """The token of a run."""
+        return sign(self._secret.run_key, grant)
 
     async def refresh(self) -> bool:
         """Know what the store knows now; whether anything had changed."""
@@ -100,6 +129,20 @@ class KeyRegistry:
     async def aclose(self) -> None:
         """Let go of the store."""
         await self._store.aclose()
+
+    def _holder(self, token: bytes) -> Principal | ApiError:
+        """Who a run token stands for: the key that opened the run, inside the run."""
+        try:
+            grant = read(self._secret.run_key, token)
+        except InvalidRunTokenError:
+            return invalid_run_token()
+        if grant.expires_s <= self._now_s():
+            return run_token_expired(grant.expires_s)
+        key = self._ring.by_id(grant.key_id)
+        if key is None:
+            return invalid_run_token()
+        workflow = key.workflow if grant.workflow is None else grant.workflow
+        return replace(key, role=Role.DATA, workflow=workflow, run=grant)
 
     async def _load(self) -> None:
         version, keys = await self._store.load()

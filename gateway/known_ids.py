@@ -52,6 +52,15 @@ class KnownIds:
         self._seen: dict[tuple[ScopeKind, str], _Seen] = {}
         self.overflowed: Counter[str] = Counter()
 
+    @property
+    def new_per_hour(self) -> int:
+        """How many new ids of a kind a team may bring in an hour."""
+        return self._new_per_hour
+
+    def may_open(self, kind: ScopeKind, team: str, name: str) -> bool:
+        """Whether a team may bring this new id; it counts as one of the hour's."""
+        return self._is_admitted(kind, team, hash(f"{team}/{name}"))
+
     def unset_tags(self, team: str) -> tuple[str, ...]:
         """The tags of which every request of a team has a value."""
         return self._book.tag_names(team)

@@ -17,6 +17,7 @@ from gateway.budget_report import Accounts
 from gateway.clock import now_ms
 from gateway.config import Settings
 from gateway.data_dir import DataDir
+from gateway.desk import Allow
 from gateway.slots import left_slots, slot_paths
 from gateway.tally import Tally
 from telemetry.event import assumed_event, correction_event
@@ -58,6 +59,7 @@ class LedgerChoice:
         """The ledger with nothing left to do from before; the stack closes it."""
         if self._in_redis:
             shared = self._redis_ledger()
+            shared.set_allowance(self._settings.ledger.allowance_usd)
             stack.push_async_callback(shared.aclose)
             await shared.open()
             if self._owns_warehouse:
@@ -211,10 +213,24 @@ async def settle_left_debts(settings: Settings, data: DataDir) -> None:
     from budgets.stores.redis_journal import EndingJournal
 
     for slot in left_slots(data.redis):
-        if EndingJournal(slot.path).owed():
+        if EndingJournal(slot.path).is_left():
             async with AsyncExitStack() as stack:
                 choice = LedgerChoice(settings, data, directory=slot.path, owns_warehouse=False)
                 await choice.open(stack, Tally())
+
+
+def allowance_of(ledger: AnyLedger, settings: Settings) -> Allow | None:
+    """How money is held while the ledger cannot be asked; None where nothing may be."""
+    if isinstance(ledger, SqliteLedger) or not settings.ledger.allowance_usd:
+        return None
+    return ledger.allow
+
+
+def allowance_left(ledger: AnyLedger, settings: Settings) -> Callable[[], int] | None:
+    """What may still be held so, in nano-USD; None where nothing may be."""
+    if isinstance(ledger, SqliteLedger) or not settings.ledger.allowance_usd:
+        return None
+    return ledger.allowance_left_nano
 
 
 def shared_prefix(org: str) -> str:

@@ -5,13 +5,15 @@ from dataclasses import replace
 
 import orjson
 
-from budgets.budget_book import BudgetBook
+from budgets.budget_book import BudgetBook, tightest
 from budgets.kills import killed_account
+from budgets.landing import landing_charge
 from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
+from budgets.runs import RunTerms, run_charges
 from budgets.scopes import Charge, Scopes, Unit
 from budgets.usage import TOKEN_CLASSES
-from gateway.identity import OWN_RUN
+from gateway.identity import GRANTED_RUN, OWN_RUN
 from telemetry.event import EventKind, UsageSource
 from telemetry.warehouse import Row, Warehouse
 
@@ -20,8 +22,8 @@ _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
 _TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
-    "run_id, run_source, parent_runs_json, user_id, tags_json, model, usage_source, cost_nano, "
-    f"overrun_nano, {', '.join(_TOKENS)}, "
+    "run_id, run_source, landed, parent_runs_json, user_id, tags_json, model, usage_source, "
+    f"cost_nano, overrun_nano, {', '.join(_TOKENS)}, "
     "CASE kind WHEN 'run_killed' THEN decision_json ELSE '' END AS decision_json FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
@@ -46,6 +48,10 @@ def _entry(row: Row, budgets: BudgetBook) -> RestoredEntry:
     now_s = row["admitted_ms"] // 1000
     charged = budgets.charges(scopes, now_s, lone_run=own_run)
     charged += budgets.model_charges([scopes.model], now_s).get(scopes.model, ())
+    if row["run_source"] == GRANTED_RUN:
+        charged = tightest((*charged, *_granted(row)))
+    if row["landed"]:
+        charged += (landing_charge(scopes.run),)
     charges = [charge for charge in charged if not charge.lone]
     settlement = _settlement(row)
     return RestoredEntry(
@@ -73,6 +79,12 @@ def _scopes(row: Row) -> Scopes:
         tags=tuple(f"{team}/{name}={tag}" for name, tag in orjson.loads(row["tags_json"]).items()),
         model=row["model"],
     )
+
+
+def _granted(row: Row) -> tuple[Charge, ...]:
+    """The accounts of a run that was opened with a budget of its own, whatever its limits."""
+    runs = (row["run_id"], *orjson.loads(row["parent_runs_json"]))
+    return run_charges(row["team"], tuple([RunTerms(run) for run in runs]))
 
 
 def _settlement(row: Row) -> Settlement:

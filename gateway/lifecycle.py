@@ -22,7 +22,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from budgets.admission import surveyed
+from budgets.budget_book import tightest
 from budgets.kills import gates, killed_by, shut
+from budgets.landing import landing, landing_account, strips
 from budgets.ledger import BudgetsChangedError, LedgerError, Refusal, Reservation
 from budgets.scopes import Charge, ScopeKind, Unit
 from budgets.thresholds import pressure_on
@@ -37,10 +39,11 @@ from gateway.errors import (
     no_route,
     overloaded,
     run_killed,
-    unauthorized,
 )
 from gateway.identity import OWN_RUN, Identity, identify
 from gateway.input_size import exact_size, whole_size
+from gateway.landings import approach_of
+from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
@@ -202,7 +205,7 @@ class Lifecycle:
         principal = self._desk.authenticate(headers)
         raw = await read_body(scope, receive, self._desk.limits.body_bytes)
         if principal is None:
-            raise unauthorized()
+            raise self._desk.denial(headers)
         chat = read_chat_request(raw)
         identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
@@ -214,6 +217,10 @@ class Lifecycle:
     def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
         book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
         charges = book.charges(identity.scopes, now_ms // 1000, lone_run=lone_run)
+        if identity.granted:
+            charges = tightest((*charges, *identity.granted))
+        if identity.lands and not lone_run:
+            charges = landing(charges, identity.scopes.run)
         if book.kills:
             charges += gates(charges, identity.scopes, lone_run=lone_run)
         return charges
@@ -243,7 +250,12 @@ class Lifecycle:
             of_models = book.model_charges(self._models_for(call), call.now_ms // 1000)
             for charges in of_models.values():
                 names += surveyed(charges)
-        accounts = await self._desk.ledger.survey(names)
+        own = strips(call.charges, call.identity.scopes.run) if self._may_land(call) else ()
+        if own:
+            names.append(landing_account(call.identity.scopes.run))
+        accounts = await survey(self._desk, names, call.charges)
+        if own:
+            asking.approach = approach_of(accounts, own, call.identity.scopes.run)
         if self._rules_weigh or book.degrades:
             asking.pressure = pressure_on(accounts, call.charges)
         if book.kills:
@@ -251,6 +263,10 @@ class Lifecycle:
             scopes = call.identity.scopes
             asking.kill = killed_by(accounts, call.charges, scopes, lone_run=lone_run)
         return room_of(accounts, call.charges, of_models)
+
+    def _may_land(self, call: Call) -> bool:
+        """Whether a budget of the request's run could keep something for its landing."""
+        return self._desk.budgets.lands or bool(call.identity.granted)
 
     def _models_for(self, call: Call) -> Iterable[str]:
         """The models that could answer."""
@@ -324,7 +340,7 @@ class Lifecycle:
         if first is not None and quoter.room.unheld().bears(wish.amount_nano, wish.tokens):
             busy = budget_busy(first, line.retry_after_s)  # somebody was here before
             return Denial(route, busy, budget_key(first.account))
-        hold = await self._desk.ledger.reserve(wish)
+        hold = await reserve(self._desk, wish)
         while isinstance(hold, Refusal) and len(bids) > 1:
             used_up = hold.scope.removeprefix(f"{ScopeKind.MODEL}:")
             if bids.pop(used_up, None) is None:
@@ -332,13 +348,16 @@ class Lifecycle:
             # Somebody was faster since the survey; the other candidates may still answer.
             route = route.without(used_up, "its own budget was used up meanwhile")
             wish = self._reservation(call, route, quoter, bids)
-            hold = await self._desk.ledger.reserve(wish)
+            hold = await reserve(self._desk, wish)
         if isinstance(hold, Refusal):
             if not hold.only_held:
-                return Denial(route, _refused(hold, wish.charges))
+                error = _refused(hold, wish.charges)
+                landable = asking.approach
+                return Denial(route, error if landable is None else landable.told(error, hold))
             return Denial(route, budget_busy(hold, line.retry_after_s), budget_key(hold.account))
         event = begin(self._desk, asking, route, hold.amount_nano)
-        return Spending(call, route, hold, bids, quoter, event, route.model, wish)
+        card, approach = route.model, asking.approach
+        return Spending(call, route, hold, bids, quoter, event, card, wish, approach)
 
     def _reservation(
         self, call: Call, route: RouteDecision, quoter: Quoter, bids: Mapping[str, Bid]

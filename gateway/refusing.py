@@ -2,6 +2,7 @@
 
 import asyncio
 
+from budgets.landing import landing_account
 from gateway.desk import Asking, Denial, Desk, Spending
 from gateway.errors import ApiError
 from gateway.records import begin_event, end_event, stamp
@@ -26,6 +27,9 @@ def begin(
         reserved_nano=reserved_nano,
     )
     event.waited_ms = call.waited_ms
+    if call.identity.lands:
+        own = landing_account(call.identity.scopes.run)
+        event.landed = any(charge.account == own for charge in call.charges)
     return event
 
 

@@ -11,8 +11,8 @@ from gateway.auth import SECRET_ENV, AuthError, load_secret
 from gateway.config import Settings
 from gateway.data_dir import DataDir
 from gateway.ledger_choice import shared_prefix
-from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys
-from gateway.registries.port import AlertStore, BudgetStore, KeyStore
+from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys, SqliteRuns
+from gateway.registries.port import AlertStore, BudgetStore, KeyStore, RunStore
 
 if TYPE_CHECKING:
     from gateway.registry_copies import RegistryCopies
@@ -25,6 +25,7 @@ class Stores:
     keys: KeyStore
     budgets: BudgetStore
     alerts: AlertStore
+    runs: RunStore
     copies: "RegistryCopies | None" = None
 
 
@@ -40,17 +41,24 @@ async def open_stores(
         async with _in_redis(settings, data, copied=copied) as stores:
             yield stores
         return
-    stores = Stores(SqliteKeys(data.keys), SqliteBudgets(data.keys), SqliteAlerts(data.keys))
+    path = data.keys
+    stores = Stores(SqliteKeys(path), SqliteBudgets(path), SqliteAlerts(path), SqliteRuns(path))
     try:
         yield stores
     finally:
-        for store in (stores.keys, stores.budgets, stores.alerts):
+        for store in (stores.keys, stores.budgets, stores.alerts, stores.runs):
             await store.aclose()
 
 
 @asynccontextmanager
 async def _in_redis(settings: Settings, data: DataDir, *, copied: bool) -> AsyncIterator[Stores]:
-    from gateway.registries.in_redis import RedisAlerts, RedisBudgets, RedisKeys, SharedRedis
+    from gateway.registries.in_redis import (
+        RedisAlerts,
+        RedisBudgets,
+        RedisKeys,
+        RedisRuns,
+        SharedRedis,
+    )
     from gateway.registry_copies import RegistryCopies
 
     ledger = settings.ledger
@@ -71,7 +79,7 @@ async def _in_redis(settings: Settings, data: DataDir, *, copied: bool) -> Async
             own = (SqliteKeys(data.keys), SqliteBudgets(data.keys))
             copies = RegistryCopies(own, (keys, budgets))
             await copies.restore()
-        yield Stores(keys, budgets, RedisAlerts(shared), copies)
+        yield Stores(keys, budgets, RedisAlerts(shared), RedisRuns(shared), copies)
     finally:
         if copies is not None:
             await copies.aclose()

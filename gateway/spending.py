@@ -146,6 +146,10 @@ class Spender:
         )
         reserved = (b"x-weir-reserved-usd", format_usd(spending.hold.amount_nano).encode())
         own = [*self._own_headers(spending), reserved]
+        if spending.approach is not None:
+            own += spending.approach.headers(
+                spending.hold.amount_nano, spending.reservation.tokens, 1
+            )
         await start_stream(send, reply.status, relayed_headers(reply.headers, own))
         relay = StreamRelay(
             reply,
@@ -261,6 +265,9 @@ class Spender:
             return
         own = self._own_headers(spending)
         own.append((b"x-weir-cost-usd", format_usd(spending.event.cost_nano).encode()))
+        if spending.approach is not None:
+            bill, cost_nano = spending.bill, spending.event.cost_nano
+            own += spending.approach.headers(cost_nano, bill.tokens, int(bool(bill.model)))
         if outcome.error is not None:
             await send_error(send, outcome.error, own)
             return

@@ -24,12 +24,15 @@ class LedgerOutcome(StrEnum):
 
     `denied`: the request got 503 before a provider was asked. `assumed`: a provider had been asked,
     and the request was settled at its ceiling. `left_to_lease`: not even that could be written, so
-    its hold is charged when the lease ends. `retried`: work beside the requests, done again later.
+    its hold is charged when the lease ends. `allowed`: all budgets of the request are soft, and it
+    was admitted within this gateway's allowance. `retried`: work beside the requests, done again
+    later.
     """
 
     DENIED = "denied"
     ASSUMED = "assumed"
     LEFT_TO_LEASE = "left_to_lease"
+    ALLOWED = "allowed"
     RETRIED = "retried"
 
 

@@ -104,6 +104,7 @@ class TelemetryEvent:
     waited_ms: float = 0.0
     user_id: str = "unnamed"
     parent_runs_json: str = "[]"
+    landed: bool = False
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""

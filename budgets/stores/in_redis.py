@@ -32,6 +32,7 @@ from budgets.ledger import (
     open_hold,
 )
 from budgets.port import EventShaper, OutboxEvent, OutboxRow, RestoredEntry
+from budgets.stores.redis_allowance import Allowance
 from budgets.stores.redis_endings import Endings
 from budgets.stores.redis_greeting import found, meet
 from budgets.stores.redis_journal import EndingJournal
@@ -97,7 +98,9 @@ class RedisLedger:
         self._name = STATELESS if stateless else gateway_name(directory / "gateway")
         self.collects = False  # whether the outbox is this gateway's to collect
         self._lane = Lane(url, self._keys, timeout_ms / 1000, self._greet)
-        self._endings = Endings(self._lane, EndingJournal(directory), shaper)
+        journal = EndingJournal(directory)
+        self._allowance = Allowance(journal, shaper)
+        self._endings = Endings(self._lane, journal, shaper, self._allowance)
         self._openings = Openings(self._lane, self._name)
         self._reader = reader(url, timeout_ms / 1000)
         self._doubtful: dict[str, None] = {}  # in the order in which they were asked for
@@ -160,6 +163,24 @@ class RedisLedger:
         self._doubtful.pop(hold.hold_id, None)
         return self._answered(reservation, hold, answer)
 
+    def set_allowance(self, limit_nano: int) -> None:
+        """How much may be held here while Redis cannot be asked; nothing until this is called."""
+        self._allowance.limit_nano = limit_nano
+
+    def allow(self, reservation: Reservation) -> Hold | None:
+        """Hold within this gateway's allowance what Redis could not be asked for.
+
+        None where a budget of the request is hard, or the allowance does not bear it.
+        """
+        hold = self._allowance.reserve(reservation)
+        if hold is not None:
+            self._doubtful.pop(hold.hold_id, None)  # its ending ends one that Redis made, too
+        return hold
+
+    def allowance_left_nano(self) -> int:
+        """What may still be held without Redis."""
+        return self._allowance.left_nano
+
     def _answered(self, reservation: Reservation, hold: Hold, answer: Answer) -> Hold | Refusal:
         """What reserve and extend come to; `hold` is what was asked for."""
         checked(hold.hold_id, answer)
@@ -185,12 +206,17 @@ class RedisLedger:
         if hold.hold_id != reservation.hold_id:
             raise LedgerError(f"hold {hold.hold_id} is not there to extend")
         larger = extended(hold, reservation)
+        if self._allowance.holds(hold.hold_id):
+            return self._allowance.extend(larger)
         parts = asked_parts(reservation, larger)
         answer = await self._lane.call("extend", self._clock(reservation.now_ms), *parts)
         return self._answered(reservation, larger, answer)
 
     async def dispatch(self, hold: Hold, draft: bytes) -> Hold:
         after = dispatched(hold)
+        if self._allowance.holds(hold.hold_id):
+            self._allowance.sent(after, draft)
+            return after
         answer = await self._lane.call("dispatch", b"", hold.hold_id.encode(), draft)
         checked(hold.hold_id, answer)
         self._endings.sent(hold.hold_id)

@@ -26,6 +26,7 @@ from budgets.ledger import (
 )
 from budgets.port import EventShaper, OutboxEvent
 from budgets.stores.engine import Entry
+from budgets.stores.redis_allowance import ALLOWED, Allowance
 from budgets.stores.redis_journal import EndingJournal, Pending
 from budgets.stores.redis_lane import Lane
 from budgets.stores.redis_life import LedgerUnreachableError
@@ -52,10 +53,13 @@ _log = logging.getLogger(__name__)
 class Endings:
     """Settles, releases and expires the holds of one gateway, each once."""
 
-    def __init__(self, lane: Lane, journal: EndingJournal, shaper: EventShaper) -> None:
+    def __init__(
+        self, lane: Lane, journal: EndingJournal, shaper: EventShaper, allowance: Allowance
+    ) -> None:
         self._lane = lane
         self._journal = journal
         self._shaper = shaper
+        self._allowance = allowance
         self._replaying = asyncio.Lock()
         self._sent_in: dict[str, str] = {}
 
@@ -84,17 +88,26 @@ class Endings:
     ) -> Settlement:
         """Carry an ending out, or write down that it is owed."""
         epoch = self._sent_in.get(hold.hold_id, self._lane.epoch)
+        if self._allowance.holds(hold.hold_id):
+            epoch = ALLOWED
         pending = Pending(hold, cost_nano, event, epoch, bill)
         try:
             settlement = await self._carry_out(pending)
+            self._allowance.told(hold.hold_id)
         except LedgerUnreachableError as error:
             _log.error("hold %s is settled in the local journal: %s", hold.hold_id, error)
             self._journal.append(pending)
+            self._allowance.ended(pending)
             settlement = promise
         self._sent_in.pop(hold.hold_id, None)
         return settlement
 
     async def _carry_out(self, pending: Pending) -> Settlement:
+        if pending.epoch == ALLOWED:
+            settlement = await self._put_back(pending)
+            if not settlement.repeated:
+                return settlement
+            # Redis made a hold before it fell silent, and has ended it since: the truth is late.
         hold, cost_nano, event, bill = pending.hold, pending.cost_nano, pending.event, pending.bill
         hold_id = hold.hold_id.encode()
         if cost_nano is None or event is None:
@@ -186,6 +199,7 @@ class Endings:
                 except LedgerError as error:
                     _log.error("hold %s: an owed ending is rejected: %s", pending.hold, error)
                     self._journal.reject(pending)
+                self._allowance.told(pending.hold.hold_id)
             if owed:
                 self._journal.done()
                 _log.warning("carried out %d endings that were owed to Redis", len(owed))

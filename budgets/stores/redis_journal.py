@@ -86,16 +86,18 @@ class Pending:
 
 class EndingJournal:
     """`pending.jsonl` is written, `replaying.jsonl` is being carried out, `rejected.jsonl` is for
-    people: endings that contradict the ledger.
+    people: endings that contradict the ledger. `allowed.jsonl` tells how requests end that were
+    sent without Redis, should this process not live to say more.
     """
 
-    __slots__ = ("_pending", "_rejected", "_replaying")
+    __slots__ = ("_allowed", "_pending", "_rejected", "_replaying")
 
     def __init__(self, directory: Path) -> None:
         """Use a directory that exists."""
         self._pending = directory / "pending.jsonl"
         self._replaying = directory / "replaying.jsonl"
         self._rejected = directory / "rejected.jsonl"
+        self._allowed = directory / "allowed.jsonl"
 
     def append(self, pending: Pending) -> None:
         """Return once the line is on the disk; raise LedgerError where it cannot be."""
@@ -112,11 +114,29 @@ class EndingJournal:
                 if not self._pending.exists():
                     return []
                 self._pending.rename(self._replaying)
-            lines = self._replaying.read_bytes().split(b"\n")
         except OSError as error:
-            raise LedgerError(f"{self._replaying} cannot be read: {error}") from error
-        # What follows the last line end was being written when its process died: never promised.
-        return [Pending.from_line(line) for line in lines[:-1] if line]
+            raise LedgerError(f"{self._pending} cannot be moved: {error}") from error
+        return _read(self._replaying)
+
+    def waiting(self) -> Sequence[Pending]:
+        """The endings that Redis is still to be told of."""
+        return [*_read(self._replaying), *_read(self._pending)]
+
+    def allow(self, pending: Pending) -> None:
+        """Return once the disk holds how a request ends if nothing more is heard of it."""
+        _append(self._allowed, pending.to_line())
+
+    def allowed(self) -> Sequence[Pending]:
+        """What was written down so, the newest of a hold last."""
+        return _read(self._allowed)
+
+    def forget_allowed(self) -> None:
+        """All of those have ended in another way."""
+        self._allowed.unlink(missing_ok=True)
+
+    def is_left(self) -> bool:
+        """Whether a process that is gone left anything to tell Redis."""
+        return bool(self.owed()) or self._allowed.exists()
 
     def owed(self) -> int:
         """How many endings Redis is still to be told of; callable from any thread."""
@@ -129,6 +149,18 @@ class EndingJournal:
     def done(self) -> None:
         """Everything that was taken is in the ledger."""
         self._replaying.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Sequence[Pending]:
+    """The lines of a file; none where there is no file. Raise LedgerError."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error}") from error
+    # What follows the last line end was being written when its process died: never promised.
+    return [Pending.from_line(line) for line in lines[:-1] if line]
 
 
 def _lines_in(path: Path) -> int:

@@ -1,14 +1,16 @@
 """One connection to Redis, in order: what is asked while an answer is under way travels together.
 
 Every call ends within the timeout, counted from when it was asked: with an answer, or with a
-LedgerError. A failure fails everything that waits, drops the connection, and the next call begins
-anew. Nothing is sent twice, but for calls that Redis says it has not carried out.
+LedgerError. Time in which this process stood still is not Redis' to answer for, and is added, up
+to the timeout once more. A failure fails everything that waits, drops the connection, and the next
+call begins anew. Nothing is sent twice, but for calls that Redis says it has not carried out.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, cast
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -33,6 +35,8 @@ from budgets.stores.redis_wire import Answer
 
 MAX_BATCH = 64
 IDLE_S = 1.0
+# A timer that fires so much too late was not waited for: nothing at all ran.
+STALL_S = 0.02
 Greeting = Callable[[AbstractConnection], Awaitable[bytes]]
 """What a new connection begins with: load the scripts, check the life; gives its epoch."""
 
@@ -106,7 +110,7 @@ class Lane:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
-                async with asyncio.timeout_at(batch[0].asked_s + self._timeout_s):
+                async with _Deadline(batch[0].asked_s + self._timeout_s, self._timeout_s):
                     await self._exchange(batch)
             except (RedisError, OSError, TimeoutError, LedgerError) as error:
                 await self._drop()
@@ -180,6 +184,36 @@ class Lane:
         if self._work is not None:
             await asyncio.wait([self._work])
         await self._drop()
+
+
+class _Deadline:
+    """Raises TimeoutError in its block at a time of the loop, later where the loop stood still."""
+
+    __slots__ = ("_due_s", "_limit", "_spare_s", "_timer")
+
+    def __init__(self, due_s: float, spare_s: float) -> None:
+        self._due_s = due_s
+        self._spare_s = spare_s
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._timer = asyncio.get_running_loop().call_at(self._due_s, self._fire)
+
+    def _fire(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        late_s = min(now_s - self._due_s, self._spare_s)
+        # Where nothing ran for a while, an answer may lie unread; it has that time once more.
+        self._limit.reschedule(now_s if late_s < STALL_S else now_s + late_s)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        await self._limit.__aexit__(kind, error, trace)
 
 
 def _disconnected(pool: Any) -> AbstractConnection:

@@ -28,6 +28,7 @@ from gateway.registries.port import (
     RegistryError,
     StoredKey,
 )
+from gateway.run_registry import OpenedRun, from_text, to_text
 
 KEYS_VERSION, BUDGETS_VERSION = "keys_version", "budgets_version"
 SECRET_FIELD = "secret"
@@ -313,6 +314,34 @@ class RedisAlerts:
             counted, pending = await step.execute()
         counts = {state: int(number) for state, number in counted.items()}
         return dict.fromkeys(ALERT_STATES, 0) | counts | {"pending": pending}
+
+    async def aclose(self) -> None:
+        """The connection is the owner's to close."""
+
+
+class RedisRuns:
+    """`RunStore` in Redis: a key for each run, which ends by itself."""
+
+    def __init__(self, shared: SharedRedis) -> None:
+        self._shared = shared
+
+    async def add(self, run: OpenedRun) -> None:
+        name = self._name(run.team, run.grant.run_id)
+        async with self._shared.sound() as client:
+            new = await client.set(name, to_text(run), nx=True, exat=run.kept_until_s)
+        if not new:
+            raise RegistryError(f"the run {run.grant.run_id} is there already")
+
+    async def find(self, team: str, run_id: str) -> OpenedRun | None:
+        async with self._shared.sound() as client:
+            text = await client.get(self._name(team, run_id))
+        try:
+            return None if text is None else from_text(text)
+        except ValueError as error:
+            raise RegistryError(f"the run {run_id} in Redis cannot be read: {error}") from error
+
+    def _name(self, team: str, run_id: str) -> str:
+        return self._shared.name(_BETWEEN.join(("run", team, run_id)))
 
     async def aclose(self) -> None:
         """The connection is the owner's to close."""

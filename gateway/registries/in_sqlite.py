@@ -21,6 +21,7 @@ from gateway.registries.port import (
     RegistryError,
     StoredKey,
 )
+from gateway.run_registry import OpenedRun, from_text, to_text
 
 KEYS_FILE = "keys.sqlite3"
 _KEYS = """
@@ -72,6 +73,16 @@ CREATE TABLE IF NOT EXISTS alert(
     UNIQUE (budget, scope, start_s, permille)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS alert_pending ON alert(next_ms) WHERE state = 'pending';
+"""
+_RUNS = """
+CREATE TABLE IF NOT EXISTS opened_run(
+    team TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    kept_until_s INTEGER NOT NULL,
+    terms TEXT NOT NULL,
+    PRIMARY KEY (team, run_id)
+) STRICT;
+CREATE INDEX IF NOT EXISTS opened_run_end ON opened_run(kept_until_s);
 """
 _ALERT_COLUMNS = (
     "alert_id, budget, scope, start_s, permille, limit_nano, spent_nano, crossed_ms, attempts"
@@ -293,3 +304,38 @@ class SqliteAlerts(_File):
     async def counts(self) -> Mapping[str, int]:
         rows = self._rows("SELECT state, COUNT(*) FROM alert GROUP BY state")
         return dict.fromkeys(ALERT_STATES, 0) | dict(rows)
+
+
+class SqliteRuns(_File):
+    """`RunStore` in a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _RUNS)
+        with self._sound():
+            # A power cut may take the newest runs; their tokens are as good without.
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+
+    async def add(self, run: OpenedRun) -> None:
+        with self._changing() as write:
+            write.execute(
+                "DELETE FROM opened_run WHERE rowid IN "
+                "(SELECT rowid FROM opened_run WHERE kept_until_s < ? LIMIT 100)",
+                (run.created_s,),
+            )
+            write.execute(
+                "INSERT INTO opened_run VALUES (?, ?, ?, ?)",
+                (run.team, run.grant.run_id, run.kept_until_s, to_text(run)),
+            )
+
+    async def find(self, team: str, run_id: str) -> OpenedRun | None:
+        rows = self._rows(
+            "SELECT terms FROM opened_run WHERE team = ? AND run_id = ?", (team, run_id)
+        )
+        return _run(run_id, rows[0][0]) if rows else None
+
+
+def _run(run_id: str, text: str) -> OpenedRun:
+    try:
+        return from_text(text)
+    except ValueError as error:
+        raise RegistryError(f"the run {run_id} cannot be read: {error}") from error

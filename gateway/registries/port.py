@@ -3,6 +3,7 @@
     KeyStore      API keys as digests
     BudgetStore   budgets that were set, and every change of them
     AlertStore    thresholds that were told of, and alerts that are still to be delivered
+    RunStore      runs that were opened with budgets of their own
 
 Each method is one atomic step, and durable as the store is once it returns. Every method raises
 RegistryError where the store cannot be used. A version is any text that is another one after every
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.auth import Role
+from gateway.run_registry import OpenedRun
 
 STANDING = -1
 ALERT_STATES = ("logged", "pending", "delivered", "given_up")
@@ -147,5 +149,16 @@ class AlertStore(Protocol):
 
     async def counts(self) -> Mapping[str, int]:
         """How many alerts there ever were, by what became of them (`ALERT_STATES`)."""
+
+    async def aclose(self) -> None: ...
+
+
+class RunStore(Protocol):
+    """Runs until a month after their end. A token says all that spending needs without them."""
+
+    async def add(self, run: OpenedRun) -> None: ...
+
+    async def find(self, team: str, run_id: str) -> OpenedRun | None:
+        """The run of a team; None for one that is unknown or long over."""
 
     async def aclose(self) -> None: ...

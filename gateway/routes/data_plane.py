@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable, Mapping
 import orjson
 
 from gateway.auth import Principal
-from gateway.errors import method_not_allowed, not_found, unauthorized
+from gateway.errors import ApiError, method_not_allowed, not_found
 from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
+from gateway.routes.runs import PATH as RUNS_PATH
+from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -23,6 +25,8 @@ class DataPlane:
         chat_completions: Handler,
         control_plane: Handler,
         authenticate: Callable[[RawHeaders], Principal | None],
+        denial: Callable[[RawHeaders], ApiError],
+        runs: RunRoutes,
         catalog: Catalog,
         readiness: Readiness,
         metrics: Handler | None,
@@ -30,11 +34,14 @@ class DataPlane:
         """Without `metrics` there is no such route."""
         self._control_plane = control_plane
         self._authenticate = authenticate
+        self._denial = denial
+        self._one_run: Mapping[str, Handler] = {"GET": runs.show}
         self._catalog = catalog
         self._readiness = readiness
         self._routes: Mapping[str, Mapping[str, Handler]] = {
             "/v1/chat/completions": {"POST": chat_completions},
             "/v1/models": {"GET": self._models},
+            RUNS_PATH: {"POST": runs.open},
             "/healthz": {"GET": self._alive, "HEAD": self._alive},
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
@@ -46,6 +53,8 @@ class DataPlane:
         """One HTTP request."""
         path = scope["path"]
         methods = self._routes.get(path)
+        if methods is None and path.startswith(f"{RUNS_PATH}/"):
+            methods = self._one_run
         if methods is not None:
             handler = methods.get(scope["method"])
             if handler is None:
@@ -60,7 +69,7 @@ class DataPlane:
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every name a client may send as `model`, in OpenAI's list shape."""
         if self._authenticate(scope["headers"]) is None:
-            await send_error(send, unauthorized())
+            await send_error(send, self._denial(scope["headers"]))
             return
         models = [
             {"id": name, "object": "model", "created": 0, "owned_by": owner}

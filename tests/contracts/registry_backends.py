@@ -8,9 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.registries.in_redis import RedisAlerts, RedisBudgets, RedisKeys, SharedRedis
-from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys
-from gateway.registries.port import AlertStore, BudgetStore, KeyStore
+from gateway.registries.in_redis import (
+    RedisAlerts,
+    RedisBudgets,
+    RedisKeys,
+    RedisRuns,
+    SharedRedis,
+)
+from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys, SqliteRuns
+from gateway.registries.port import AlertStore, BudgetStore, KeyStore, RunStore
 from tests.contracts.redis_server import shared_server
 
 STORES = ("sqlite", "redis")
@@ -23,6 +29,7 @@ class Party:
     keys: KeyStore
     budgets: BudgetStore
     alerts: AlertStore
+    runs: RunStore
 
 
 @asynccontextmanager
@@ -33,16 +40,17 @@ async def parties(name: str, folder: Path, count: int = 1) -> AsyncIterator[list
     path, prefix = folder / "keys.sqlite3", f"{{weir:{secrets.token_hex(6)}}}:"
     for _ in range(count):
         if name == "sqlite":
-            opened.append(Party(SqliteKeys(path), SqliteBudgets(path), SqliteAlerts(path)))
+            own = (SqliteKeys(path), SqliteBudgets(path), SqliteAlerts(path), SqliteRuns(path))
+            opened.append(Party(*own))
             continue
         one = SharedRedis(shared_server().url, prefix, 5.0)
         shared.append(one)
-        opened.append(Party(RedisKeys(one), RedisBudgets(one), RedisAlerts(one)))
+        opened.append(Party(RedisKeys(one), RedisBudgets(one), RedisAlerts(one), RedisRuns(one)))
     try:
         yield opened
     finally:
         for party in opened:
-            for store in (party.keys, party.budgets, party.alerts):
+            for store in (party.keys, party.budgets, party.alerts, party.runs):
                 await store.aclose()
         for one in shared:
             await one.aclose()

@@ -72,7 +72,7 @@ def close(weir: GatewayProcess, up: Upstream, calls: list[Call], rounds: int, bo
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(5_400)
 def test_kills_under_mixed_load_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     with upstream() as up, gateway(tmp_path, config(up)) as weir:
         calls = killed_again_and_again(weir, up, ROUNDS)
@@ -83,7 +83,7 @@ def test_kills_under_mixed_load_lose_nothing_and_double_nothing(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.redis
-@pytest.mark.timeout(1_800)
+@pytest.mark.timeout(5_400)
 def test_kills_under_mixed_load_leave_nothing_held_in_redis_after_a_lease(tmp_path: Path) -> None:
     server = f"request_timeout_s = {LEASE_S - 1}\nlease_s = {LEASE_S}"
     more = '[ledger]\nstore = "redis"\n'

@@ -281,24 +281,6 @@ def test_a_server_that_becomes_a_replica_denies_and_recovers(
     asyncio.run(story())
 
 
-def test_a_replica_that_takes_over_is_not_believed_until_it_is_rebuilt(
-    tmp_path: Path,
-) -> None:
-    async def story() -> None:
-        with own_server() as first, own_server() as second:
-            async with gateway(first, tmp_path) as ledger:
-                await spent(ledger, reservation("h1", 10), 7)
-            first.client.save()
-            second.kill()
-            (second.directory / "dump.rdb").write_bytes((first.directory / "dump.rdb").read_bytes())
-            second.start()
-            with pytest.raises(LedgerLostError, match="replaced"):
-                async with gateway(second, tmp_path):
-                    pass
-
-    asyncio.run(story())
-
-
 def test_a_full_server_denies_and_what_was_spent_is_posted_once_there_is_memory(
     server: RedisServer, tmp_path: Path
 ) -> None:
@@ -318,7 +300,14 @@ def test_a_full_server_denies_and_what_was_spent_is_posted_once_there_is_memory(
     asyncio.run(story())
 
 
-@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "allkeys-random"])
+# Every policy of Redis but the one that a ledger needs.
+EVICTING = ["volatile-ttl"]
+EVICTING += [
+    f"{keys}-{which}" for keys in ("allkeys", "volatile") for which in ("lru", "lfu", "random")
+]
+
+
+@pytest.mark.parametrize("policy", EVICTING)
 def test_a_server_that_may_evict_accounts_is_refused_with_the_setting_to_change(
     server: RedisServer, tmp_path: Path, policy: str
 ) -> None:

@@ -21,27 +21,30 @@ MAX_TOKENS = 20
 COST_NANO = 1_000 * PROMPT_TOKENS + 2_000 * MAX_TOKENS
 # Between what one request may cost and that and the true cost of one more.
 LAST_NANO = 97_000
-FITTING = {"run": 5, "workflow": 10, "key": 15}
+FITTING = {"run": 5, "user": 7, "tag": 8, "workflow": 10, "key": 15}
 
 
 def limit_nano(requests: int) -> int:
     return (requests - 1) * COST_NANO + LAST_NANO
 
 
-def test_the_first_wave_of_an_unseen_run_workflow_or_key_meets_its_limit(tmp_path: Path) -> None:
+def test_the_first_wave_of_whoever_was_never_seen_meets_its_limit(tmp_path: Path) -> None:
     with upstream() as up:
         up.play = Play(tokens=MAX_TOKENS, first_delay_s=0.02)
         limits = {kind: format_usd(limit_nano(count)) for kind, count in FITTING.items()}
-        budgets = "".join(budget(f"{kind}:*", limit) for kind, limit in limits.items())
+        wide = {"tag": "tag:lab/feature=*"}
+        budgets = "".join(
+            budget(wide.get(kind, f"{kind}:*"), limit) for kind, limit in limits.items()
+        )
         with gateway(tmp_path, upstream_config(up.base_url, budgets)) as weir:
             sent = 0
             for kind, fitting in FITTING.items():
                 key, key_id = weir.make_key("lab")
 
                 def ask(number: int, kind: str = kind, key: str = key) -> Answer:
-                    run = "one" if kind == "run" else str(number)
-                    workflow = str(number) if kind == "key" else kind
-                    headers = {"x-weir-run": f"{kind}-{run}", "x-weir-workflow": workflow}
+                    own = dict.fromkeys(FITTING, f"{kind}-{number}") | {kind: f"{kind}-one"}
+                    headers = {f"x-weir-{name}": own[name] for name in ("run", "user", "workflow")}
+                    headers["x-weir-tags"] = f"feature={own['tag']}"
                     fields = {"max_tokens": MAX_TOKENS, "stream": number % 2 == 0}
                     return persistent(weir, key=key, headers=headers, **fields)
 
@@ -49,7 +52,8 @@ def test_the_first_wave_of_an_unseen_run_workflow_or_key_meets_its_limit(tmp_pat
                 assert (statuses.count(200), statuses.count(402)) == (fitting, ASKED - fitting)
                 sent += fitting
                 assert (len(up.seen), len(up.bill)) == (sent, sent)
-                name = {"run": "lab/run-one", "workflow": "lab/workflow", "key": key_id}[kind]
+                within = {"key": key_id, "tag": "lab/feature=tag-one"}
+                name = within.get(kind, f"lab/{kind}-one")
                 [row] = [
                     row
                     for row in weir.admin("budgets")["budgets"]

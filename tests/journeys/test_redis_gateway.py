@@ -164,6 +164,31 @@ def test_after_a_restart_from_nothing_every_request_is_denied_until_the_rebuild(
         assert_clean(weir)
 
 
+@pytest.mark.parametrize("away", ["frozen", "killed"])
+def test_without_redis_every_request_is_a_503_in_time_and_nobody_is_asked(
+    server: RedisServer, tmp_path: Path, away: str
+) -> None:
+    with upstream() as up:
+        up.play = Play(tokens=5)
+        config = upstream_config(up.base_url, budget("org", "5")) + '[ledger]\nstore = "redis"\n'
+        with gateway(tmp_path, config, environment(server)) as weir:
+            assert weir.chat("Hello", max_tokens=5).status == 200
+            if away == "frozen":
+                server.freeze()
+            else:
+                server.kill()
+            for number in range(10):
+                started_s = time.monotonic()
+                answer = weir.chat("Hello", max_tokens=5, stream=number % 2 == 1)
+                assert time.monotonic() - started_s < DENIED_WITHIN_S
+                assert (answer.status, answer.error["code"]) == (503, "ledger_unavailable")
+                told = (answer.headers["retry-after"], answer.headers["x-should-retry"])
+                assert told == ("1", "true")
+            assert len(up.seen) == len(up.bill) == 1
+            if away == "frozen":
+                server.thaw()
+
+
 def put(weir: GatewayProcess, scope: str, window: str, limit_usd: str) -> Answer:
     body = json.dumps({"scope": scope, "window": window, "limit_usd": limit_usd}).encode()
     return weir.ask("PUT", "/admin/budgets", body, Authorization=f"Bearer {weir.admin_key}")

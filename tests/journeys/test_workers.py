@@ -91,6 +91,8 @@ def gone(pids: list[int]) -> bool:
     return not any(map(runs, pids))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(3_600)
 def test_of_two_hundred_at_once_on_two_workers_exactly_those_that_fit_are_sent(
     server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
@@ -116,9 +118,12 @@ def test_of_two_hundred_at_once_on_two_workers_exactly_those_that_fit_are_sent(
             assert sum(line.sent_tokens for line in billed) == FITTING * MAX_TOKENS
             row = row_of(weir, f"workflow:demo/{workflow}")
             assert (row["posted_nano"], row["held_nano"]) == (FITTING * COST_NANO, 0)
-        assert assert_clean(weir)["ledger_nano"] == REPEATS * FITTING * COST_NANO
+        report = assert_clean(weir)
+        spent = (REPEATS * FITTING, REPEATS * FITTING * COST_NANO)
+        assert (report["entries"], report["ledger_nano"]) == spent
         worked_s = [psutil.Process(pid).cpu_times().user for pid in pids_of(weir)]
-        assert all(after > before for before, after in zip(busy_s, worked_s, strict=True))
+        shares_s = [after - before for before, after in zip(busy_s, worked_s, strict=True)]
+        assert min(shares_s) > sum(shares_s) / 10, "both of them worked"
 
 
 def burst(

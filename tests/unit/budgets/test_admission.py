@@ -186,3 +186,37 @@ def test_a_gate_is_shut_by_whatever_is_in_its_account_and_nothing_is_kept_for_it
     shut = admit({"k": Account(1)}, wish)
     assert shut is not None
     assert not shut.only_held
+
+
+def test_of_several_accounts_the_tightest_of_each_unit_says_what_is_left() -> None:
+    limits = [("a", None), ("b", 30), ("c", 10), ("d", 20)]
+    for unit, expected in (
+        (Unit.USD, Headroom(10)),
+        (Unit.TOKENS, Headroom(None, 10)),
+        (Unit.REQUESTS, Headroom(None, None, 10)),
+    ):
+        for order in (limits, limits[::-1]):
+            charges = [replace(charge(name, limit), unit=unit) for name, limit in order]
+            assert headroom({}, charges) == expected
+    wide, tight = Headroom(9, 9, 9), Headroom(5, 5, 5)
+    assert wide.within(tight) == tight.within(wide) == tight
+
+
+@pytest.mark.parametrize(
+    ("left", "nano", "tokens", "bears"),
+    [
+        (Headroom(), 1 << 60, 1 << 60, True),
+        (Headroom(nano=10), 10, 1 << 60, True),
+        (Headroom(nano=10), 11, 0, False),
+        (Headroom(tokens=10), 1 << 60, 10, True),
+        (Headroom(tokens=10), 0, 11, False),
+        (Headroom(requests=1), 1 << 60, 1 << 60, True),
+        (Headroom(requests=0), 0, 0, False),
+        (Headroom(10, 10, 0), 1, 1, False),
+        (Headroom(10, 10, 1), 10, 10, True),
+    ],
+)
+def test_what_is_left_bears_a_request_to_the_last_unit(
+    left: Headroom, nano: int, tokens: int, bears: bool
+) -> None:
+    assert left.bears(nano, tokens) is bears

@@ -155,6 +155,27 @@ def test_a_budget_for_a_model_has_no_action_on_requests(action: str) -> None:
     assert BudgetSection.model_validate({**values, "scope": "key:*"}).at
 
 
+def test_runs_may_keep_a_share_for_their_landing() -> None:
+    values = {"scope": "run:lab/*", "window": "total", "limit_tokens": 1_001, "landing": "0.1"}
+    budget = BudgetSection.model_validate(values).to_budget()
+    assert (budget.landing_permille, budget.strip_nano, budget.refuse_nano) == (100, 101, 900)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"scope": "team:*"}, 'landing is for budgets of runs (run:*) whose window is "total"'),
+        ({"window": "day"}, "landing is for budgets of runs"),
+        ({"landing": "1"}, "a share below 1"),
+        ({"landing": "0"}, "a share of the limit"),
+        ({"landing": "0.0001"}, "three decimals"),
+    ],
+)
+def test_a_landing_that_cannot_be_kept_is_refused(change: dict[str, Any], hint: str) -> None:
+    values = {"scope": "run:*", "window": "total", "limit_usd": "1", "landing": "0.1", **change}
+    assert hint in fault_of(BudgetSection, values)
+
+
 def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:
     section = PriceSection.model_validate(
         read(

@@ -9,6 +9,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from budgets.ledger import Bill, Hold, HoldState, LedgerError, Settlement
 from budgets.scopes import Scopes
+from budgets.stores.redis_allowance import Allowance
 from budgets.stores.redis_endings import Endings
 from budgets.stores.redis_journal import EndingJournal, Pending
 from budgets.stores.redis_lane import Lane
@@ -31,7 +32,7 @@ def play(directory: Path, story: Callable[[Endings], Awaitable[None]]) -> list[P
 
     async def told() -> None:
         lane = Lane("unix:///nowhere", Keys.of("o"), 0.25, no_greeting)
-        await story(Endings(lane, journal, shaper()))
+        await story(Endings(lane, journal, shaper(), Allowance(journal, shaper())))
         await lane.aclose()
 
     asyncio.run(told())

@@ -23,6 +23,7 @@ from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits
+from gateway.errors import unauthorized
 from gateway.health_board import HealthBoard
 from gateway.known_ids import KnownIds
 from gateway.ledger_watch import LedgerWatch
@@ -135,6 +136,7 @@ def make_desk(
     tally = Tally()
     return Desk(
         authenticate=lambda headers: principal if _carries_key(headers) else None,
+        denial=lambda headers: unauthorized(),
         ledger=ledger,
         budgets=everything,
         prices=PriceCard([make_price(card.name, pico, version="v1") for card in cards]),

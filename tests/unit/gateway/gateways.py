@@ -51,6 +51,11 @@ class Opened:
     ) -> Client:
         """One request to the application."""
         client = Client(body, headers=[(b"authorization", f"Bearer {key}".encode())])
+        await self.send(client, method, path)
+        return client
+
+    async def send(self, client: Client, method: str, path: str) -> None:
+        """The request of a client with headers of its own."""
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -65,7 +70,6 @@ class Opened:
             "scheme": "http",
         }
         await self.application(scope, client.receive, client.send)
-        return client
 
     async def admin(self, *path: str) -> Client:
         return await self.ask("GET", "/admin/" + "/".join(path), key=SECRET.admin_key)

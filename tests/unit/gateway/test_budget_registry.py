@@ -37,14 +37,17 @@ def test_a_budget_is_kept_and_comes_back_as_it_was_set(
     rolling = {"scope": "workflow:*", "window": "1d", "limit_usd": 2}
     tokens = {"scope": "key:a", "window": "month", "limit_tokens": "2_000_000"}
     requests = {"scope": "user:lab/*", "window": "hour", "limit_requests": 500}
+    landing = {"scope": "run:*", "window": "total", "limit_usd": 1, "landing": "0.125"}
     assert run(registry.put(read_budget(MONTH), "admin", 5)) == "key:a/month"
     assert run(registry.put(read_budget(rolling), "admin", 6)) == "workflow:*/24h"
     assert run(registry.put(read_budget(tokens), "admin", 7)) == "key:a/month/tokens"
     assert run(registry.put(read_budget(requests), "admin", 8)) == "user:lab/*/hour/requests"
+    assert run(registry.put(read_budget(landing), "admin", 9)) == "run:*/total"
     again = BudgetRegistry(SqliteBudgets(tmp_path / "keys.sqlite3"))
     assert run(again.budgets()) == [
         Budget(ScopeKind.KEY, "a", Window.MONTH, 12_500_000_000, "Asia/Kathmandu"),
         Budget(ScopeKind.KEY, "a", Window.MONTH, 2_000_000, unit=Unit.TOKENS),
+        Budget(ScopeKind.RUN, "*", Window.TOTAL, 10**9, landing_permille=125),
         Budget(ScopeKind.USER, "lab/*", Window.HOUR, 500, unit=Unit.REQUESTS),
         Budget(ScopeKind.WORKFLOW, "*", RollingWindow(86_400), 2_000_000_000),
     ]

@@ -96,6 +96,7 @@ def test_a_row_says_what_is_held_overdrawn_and_when_it_starts_again() -> None:
         "overrun_nano": 20,
         "resets_at_s": DAY.end_s,
         "refuse_nano": 90,
+        "landing": 0.0,
         "at": [{"share": 0.5, "action": "alert"}, {"share": 0.9, "action": "refuse"}],
     }
 

@@ -73,6 +73,13 @@ def test_a_gateway_answers_with_the_keys_and_budgets_of_the_collector(
             assert elsewhere.error["code"] == "control_plane_elsewhere"
             refused = await asked(build_app(gateway), "POST", path, SECRET.demo_key, chat())
             assert (refused.status, refused.error["code"]) == (404, "answered_elsewhere")
+            path, body = "/v1/runs", b'{"budget": {"limit_requests": 1}}'
+            refused = await asked(build_app(gateway), "POST", path, SECRET.demo_key, body)
+            assert (refused.status, refused.error["code"]) == (404, "answered_elsewhere")
+            granted = await asked(application, "POST", path, SECRET.demo_key, body)
+            run_id = orjson.loads(granted.text)["id"]
+            seen = await asked(build_app(gateway), "GET", f"{path}/{run_id}", SECRET.demo_key)
+            assert (seen.status, orjson.loads(seen.text)["state"]) == (200, "open")
 
     run(story())
 

@@ -1,15 +1,18 @@
 """Who a request is charged to: the key decides the team, the client refines inside it."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from budgets.budget_book import BudgetBook
+from budgets.runs import RunTerms
 from budgets.scopes import Budget, ScopeKind, Window
 from gateway.errors import ApiError
 from gateway.identity import Identity, identify
 from gateway.known_ids import KnownIds
+from gateway.run_grants import RunGrant
 from tests.unit.gateway.desks import PRINCIPAL
 
 
@@ -213,3 +216,64 @@ def test_the_keys_own_workflow_and_a_run_of_its_own_are_never_too_many() -> None
     known = ids(new_per_hour=1)
     for _ in range(3):
         assert identify(PRINCIPAL, {}, {}, "req_07", known).overflow == ()
+
+
+# -- runs with a token ------------------------------------------------------------------------
+
+GRANT = RunGrant(
+    "key1", 1 << 40, (RunTerms("low~2", 5), RunTerms("top~1", 9)), None, {"customer": "acme"}
+)
+
+
+def holder(headers: dict[bytes, bytes], grant: RunGrant = GRANT, **metadata: Any) -> Identity:
+    principal = replace(PRINCIPAL, run=grant, workflow=grant.workflow or PRINCIPAL.workflow)
+    return identify(principal, headers, {"metadata": metadata}, "req_07", ids(new_per_hour=1))
+
+
+def test_the_holder_of_a_token_is_charged_to_its_run_and_to_those_above() -> None:
+    identity = holder({})
+    scopes = identity.scopes
+    assert (identity.run, identity.run_source) == ("low~2", "token")
+    assert (scopes.run, scopes.parents) == ("lab/low~2", ("lab/top~1",))
+    assert identity.parent_runs == ("top~1",)
+    assert identity.shared_scopes is scopes
+    assert {charge.account: charge.limit_nano for charge in identity.granted} == {
+        "run:lab/low~2|total|0": 5,
+        "run:lab/low~2|total/tokens|0": None,
+        "run:lab/low~2|total/requests|0": None,
+        "run:lab/top~1|total|0": 9,
+        "run:lab/top~1|total/tokens|0": None,
+        "run:lab/top~1|total/requests|0": None,
+    }
+    assert scopes.tags == ("lab/customer=acme",)
+    assert who().granted == ()
+
+
+def test_the_holder_of_a_token_may_refine_what_its_run_left_open() -> None:
+    identity = holder({b"x-weir-workflow": b"sum", b"x-weir-tags": b"a=1", b"x-weir-user": b"ana"})
+    assert (identity.workflow, identity.user) == ("sum", "ana")
+    assert identity.tags == {"a": "1", "customer": "acme"}
+    assert holder({b"x-weir-tags": b"customer=acme", b"x-weir-run": b"low~2"}).run == "low~2"
+    # What the run has fixed is no name that a client brings.
+    assert holder({b"x-weir-tags": b"a=1"}).overflow == ()
+
+
+@pytest.mark.parametrize(
+    ("headers", "metadata", "param"),
+    [
+        ({b"x-weir-run": b"top~1"}, {}, "header x-weir-run"),
+        ({b"x-weir-run": b"low"}, {}, "header x-weir-run"),
+        ({}, {"weir_run": "r"}, "metadata.weir_run"),
+        ({}, {"weir_run": 7}, "metadata.weir_run"),
+        ({b"x-weir-workflow": b"sum"}, {}, "x-weir-workflow"),
+        ({}, {"workflow": "sum"}, "x-weir-workflow"),
+        ({b"x-weir-tags": b"customer=bmw"}, {}, "x-weir-tags"),
+    ],
+)
+def test_the_holder_of_a_token_cannot_leave_its_run(
+    headers: dict[bytes, bytes], metadata: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        holder(headers, replace(GRANT, workflow="reports"), **metadata)
+    assert (caught.value.status, caught.value.code) == (403, "run_fixed")
+    assert caught.value.param == param

@@ -1,14 +1,17 @@
 """Keys in a real SQLite file, shared by a gateway and a command line."""
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from budgets.runs import RunTerms
 from gateway.auth import Role, derive_secret
 from gateway.key_registry import KeyRegistry, KeyRegistryError, NewKey
 from gateway.registries.in_sqlite import SqliteKeys
 from gateway.registries.port import RegistryError
+from gateway.run_grants import RunGrant
 from tests.unit.gateway.desks import run
 
 SECRET = derive_secret("s" * 32)
@@ -160,3 +163,68 @@ def test_the_file_refuses_two_keys_with_one_digest(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError, match="digest"):
             database.execute(f"INSERT INTO api_key VALUES ({marks})", ("other", *row[1:]))
     database.close()
+
+
+# -- run tokens -------------------------------------------------------------------------------
+
+
+def bearer(token: str) -> list[tuple[bytes, bytes]]:
+    return [(b"authorization", f"Bearer {token}".encode())]
+
+
+def test_a_run_token_stands_for_its_key_inside_its_run(tmp_path: Path) -> None:
+    registry = opened(tmp_path)
+    record, _ = run(registry.create(PAPERS, 0))
+    grant = RunGrant(record.key_id, 1 << 40, (RunTerms("run~1", 5),), "reports")
+    caller = registry.authenticate(bearer(registry.run_token(grant)))
+    assert caller is not None
+    assert (caller.key_id, caller.team, caller.policy) == (record.key_id, "research", "cheap")
+    assert (caller.role, caller.workflow, caller.run) == (Role.DATA, "reports", grant)
+    plain = registry.run_token(replace(grant, workflow=None))
+    own = registry.find(plain.encode())
+    assert own is not None and own.workflow == "papers"
+    run(registry.aclose())
+
+
+def test_a_token_of_the_admin_key_is_no_admin(tmp_path: Path) -> None:
+    registry = opened(tmp_path)
+    grant = RunGrant("admin", 1 << 40, (RunTerms("run~1", 5),))
+    caller = registry.find(registry.run_token(grant).encode())
+    assert caller is not None and caller.role is Role.DATA
+    run(registry.aclose())
+
+
+def test_a_token_opens_in_every_process_until_its_key_is_revoked(tmp_path: Path) -> None:
+    async def story() -> None:
+        gateway, other = opened(tmp_path), opened(tmp_path)
+        record, _ = await other.create(PAPERS, 0)
+        await gateway.refresh()
+        grant = RunGrant(record.key_id, 1 << 40, (RunTerms("run~1", 5),))
+        token = other.run_token(grant)
+        assert gateway.find(token.encode()) is not None
+        await other.revoke(record.key_id, 1)
+        await gateway.refresh()
+        assert gateway.find(token.encode()) is None
+        assert gateway.denial(bearer(token)).code == "invalid_run_token"
+        await gateway.aclose()
+        await other.aclose()
+
+    run(story())
+
+
+def test_each_wrong_credential_gets_the_error_that_fits(tmp_path: Path) -> None:
+    registry = opened(tmp_path)
+    grant = RunGrant("demo", 1_000, (RunTerms("run~1", 5),))
+    over, changed = registry.run_token(grant), registry.run_token(grant)[:-2] + "AA"
+    codes = {
+        credential: registry.denial(bearer(credential)).code
+        for credential in ("sk-weir-wrong", over, changed, "weir-run-")
+    }
+    assert codes == {
+        "sk-weir-wrong": "invalid_api_key",
+        over: "run_token_expired",
+        changed: "invalid_run_token",
+        "weir-run-": "invalid_run_token",
+    }
+    assert registry.denial([]).code == "invalid_api_key"
+    run(registry.aclose())

@@ -1,12 +1,13 @@
 """The entries of a ledger, read back from the events that tell of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from budgets.budget_book import BudgetBook
 from budgets.kills import Kill, killed_account
 from budgets.ledger import Bill, HoldState, Settlement
 from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window
-from gateway.identity import OWN_RUN
+from gateway.identity import GRANTED_RUN, OWN_RUN
 from gateway.ledger_rebuild import restored_entries
 from gateway.run_kills import kill_event
 from telemetry.event import EventKind, TelemetryEvent, UsageSource
@@ -126,6 +127,39 @@ def test_budgets_of_users_tags_models_and_runs_above_get_back_what_they_counted(
         "tag:lab/env=test|total|0",
         "model:m|total|0",
     )
+
+
+def test_a_run_with_a_budget_of_its_own_gets_back_what_it_and_its_runs_spent(
+    tmp_path: Path,
+) -> None:
+    event = make_event(
+        1,
+        team="lab",
+        run_id="low~2",
+        run_source=GRANTED_RUN,
+        parent_runs_json='["top~1"]',
+        cost_nano=70,
+    )
+    warehouse = stored(tmp_path, event)
+    [plain] = restored_entries(warehouse, BudgetBook([]))
+    [with_budget] = restored_entries(warehouse, BOOK)
+    warehouse.close()
+    (tmp_path / "landed").mkdir()
+    landed = stored(tmp_path / "landed", replace(event, landed=True))
+    [last] = restored_entries(landed, BudgetBook([]))
+    landed.close()
+    assert (last.accounts[-1], last.bill.posted[-1]) == ("run:lab/low~2|total/landing|0", 1)
+    taken = dict(zip(plain.accounts, plain.bill.posted, strict=True))
+    tokens = 101 + 1 + 50 + 1
+    assert taken == {
+        "org:acme|total|0": 70,
+        **{
+            f"run:lab/{run}|total{unit}|0": amount
+            for run in ("low~2", "top~1")
+            for unit, amount in (("", 70), ("/tokens", tokens), ("/requests", 1))
+        },
+    }
+    assert len(set(with_budget.accounts)) == len(with_budget.accounts) == 8
 
 
 def test_each_account_takes_what_it_counts_and_a_correction_no_request(tmp_path: Path) -> None:
