@@ -33,6 +33,7 @@ from gateway.config_reading import (
     read_tables,
     split_tables,
 )
+from gateway.dialects.translation.index import reached
 from gateway.providers.config import ProviderSection
 from gateway.providers.http_client import parse_base_url
 from routing.catalog import Catalog
@@ -70,6 +71,7 @@ class ServerSection(Section):
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
+    hosted_tool_uses: Annotated[int, Field(ge=0, le=1_000)] = 8
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
@@ -362,6 +364,11 @@ def _read_prices(
         return PriceCard(())
 
 
+def _answered(section: ProviderSection) -> frozenset[str]:
+    """The dialects in which a provider can be asked, by itself or by translation."""
+    return reached(section.dialects) if section.translate else frozenset(section.dialects)
+
+
 def _price_prefix(sections: _Sections, provider: str) -> str:
     section = sections.providers.get(provider)
     return "" if section is None else section.price_prefix
@@ -382,7 +389,8 @@ def _wire_routing(
         for name, model in models.items()
     }
     try:
-        catalog = build_catalog(named, tiers, sections.providers)
+        spoken = {name: _answered(section) for name, section in sections.providers.items()}
+        catalog = build_catalog(named, tiers, spoken)
         return catalog, build_policies(sections.policies, catalog)
     except ConfigFault as fault:
         line = line_of(text.lines, fault.path)

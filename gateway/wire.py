@@ -28,7 +28,7 @@ MAX_DEPTH = 200
 
 
 @value
-class ChatRequest:
+class ModelRequest:
     """A checked request body: the bytes as they came and a view of them."""
 
     raw: bytes
@@ -40,7 +40,7 @@ class ChatRequest:
     choices: int
 
 
-def read_chat_request(raw: bytes) -> ChatRequest:
+def read_chat_request(raw: bytes) -> ModelRequest:
     """Parse and check the fields Weir acts on; raise ApiError (400) naming the field and the fix.
 
     What Weir does not act on is the provider's to judge.
@@ -53,7 +53,7 @@ def read_chat_request(raw: bytes) -> ChatRequest:
     refuse_other_limits(body)
     # Some servers make `best_of` answers, bill them all and send the best `n`.
     choices = max(positive(body, "n") or 1, positive(body, "best_of") or 1)
-    return ChatRequest(
+    return ModelRequest(
         raw=raw,
         body=body,
         model=model,
@@ -213,7 +213,7 @@ def _output_limit(body: Mapping[str, Any]) -> int | None:
 
 
 def upstream_body(
-    request: ChatRequest, upstream_model: str, output_tokens: int | None, limit_field: str
+    request: ModelRequest, upstream_model: str, output_tokens: int | None, limit_field: str
 ) -> bytes:
     """The bytes for the provider: the model's own name, and usage reported on streams.
 
@@ -295,7 +295,7 @@ def _skip_space(text: str, at: int) -> int:
 
 __all__ = [
     "ApiError",
-    "ChatRequest",
+    "ModelRequest",
     "check_messages",
     "flag",
     "model_of",

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from gateway.dialects.events import named_event
+from gateway.dialects.port import Voice
 from gateway.errors import ApiError
 
 _TYPE_OF_STATUS: Mapping[int, str] = {
@@ -45,7 +46,7 @@ def error_object(error: ApiError, request_id: str) -> dict[str, Any]:
     return {
         "type": "error",
         "error": {"type": error_type(error), "message": error.message, "details": details},
-        "request_id": request_id,
+        "request_id": request_id or None,
     }
 
 
@@ -55,14 +56,18 @@ def error_event(error: ApiError, request_id: str) -> bytes:
 
 
 class AnthropicErrors:
-    """What Anthropic's dialects share."""
+    """What Anthropic's dialects share (`Voice`)."""
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
         return orjson.dumps(error_object(error, request_id))
 
     def error_headers(self, error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
-        """With the request's id where Anthropic's SDKs look for it."""
-        return [*error.headers(), (b"request-id", request_id.encode())]
+        """With the request's id where Anthropic's SDKs look for it, if it has one."""
+        own = [(b"request-id", request_id.encode())] if request_id else []
+        return [*error.headers(), *own]
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         return error_event(error, request_id)
+
+
+ANTHROPIC: Voice = AnthropicErrors()

@@ -1,7 +1,7 @@
 """Chat completions: the dialect of `/v1/chat/completions`. The request itself is gateway/wire.py's.
 
-The meter reads what `gateway/meter.py` reads, and the older and rarer forms of generated text too:
-`function_call`, custom tools, the transcript of spoken answers.
+Generated text has older and rarer forms, which count as well: `function_call`, custom tools, the
+transcript of spoken answers.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -47,6 +47,7 @@ CONTROLS = frozenset(
     }
 )
 _SPOKEN = ("content", "reasoning_content", "reasoning", "refusal")
+_CALLED = frozenset({"tool_calls", "function_call", "audio"})
 
 
 class ChatMeter(EventMeter):
@@ -83,8 +84,12 @@ class ChatMeter(EventMeter):
         if not isinstance(delta, dict):
             return
         seen = 0
-        for text in generated_in(delta):
-            seen += self.take(text)
+        for name in _SPOKEN:
+            if name in delta:
+                seen += self.take(delta[name])
+        if not _CALLED.isdisjoint(delta):
+            for text in _called_in(delta):
+                seen += self.take(text)
         if seen:
             self.text_events += 1
 
@@ -94,6 +99,11 @@ def generated_in(message: Mapping[str, Any]) -> Iterator[object]:
     for name in _SPOKEN:
         if (text := message.get(name)) is not None:
             yield text
+    yield from _called_in(message)
+
+
+def _called_in(message: Mapping[str, Any]) -> Iterator[object]:
+    """The generated texts that are not said: calls, and the transcript of sound."""
     calls = message.get("tool_calls")
     if isinstance(calls, list):
         for call in calls:
@@ -116,9 +126,11 @@ class ChatCompletions(OpenAIErrors):
     """The dialect of `/v1/chat/completions`."""
 
     name = "chat.completions"
+    speech = "chat"
     route = "/v1/chat/completions"
     path = "/chat/completions"
     is_free = False
+    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         return read_chat_request(raw)
@@ -126,11 +138,14 @@ class ChatCompletions(OpenAIErrors):
     def upstream_body(self, request: ModelRequest, upstream_model: str, bounds: Bounds) -> bytes:
         return upstream_body(request, upstream_model, bounds.output_tokens, bounds.limit_field)
 
+    def frames(self, request: ModelRequest) -> int:
+        return len(request.body["messages"])
+
     def input_parts(self, request: ModelRequest) -> InputParts:
         messages = request.body["messages"]
         left = CONTROLS | {"messages"}
         rest = {name: value for name, value in request.body.items() if name not in left}
-        return InputParts([messages], rest, len(messages))
+        return InputParts([messages], rest, self.frames(request))
 
     def unseen(self, request: ModelRequest) -> Unseen | None:
         return None
@@ -144,11 +159,17 @@ class ChatCompletions(OpenAIErrors):
     def claims(self, request: ModelRequest) -> Claims:
         return openai_style.claims(request)
 
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
 
     def extras_in(self, answer: object) -> UsageExtras:
         return UsageExtras()
+
+    def id_in(self, answer: object) -> str:
+        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         choices = answer.get("choices") if isinstance(answer, dict) else None

@@ -86,9 +86,11 @@ class Completions(OpenAIErrors):
     """The dialect of `/v1/completions`."""
 
     name = "completions"
+    speech = "completions"
     route = "/v1/completions"
     path = "/completions"
     is_free = False
+    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
@@ -138,6 +140,9 @@ class Completions(OpenAIErrors):
             changes[LIMIT_FIELD] = asked
         return splice(request.raw, request.body, changes) if changes else request.raw
 
+    def frames(self, request: ModelRequest) -> int:
+        return len(_prompts(request.body))
+
     def input_parts(self, request: ModelRequest) -> InputParts:
         prompts = _prompts(request.body)
         said = [prompt for prompt in prompts if not isinstance(prompt, list)]
@@ -153,9 +158,11 @@ class Completions(OpenAIErrors):
         return openai_style.service_tier(request)
 
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
+        """The longest prompt: each has a context window of its own."""
         said = [text for text in _prompts(request.body) if isinstance(text, str)]
+        longest = [max(said, key=len)] if said else []
         view: dict[str, Any] = {
-            "messages": [{"role": "user", "content": text} for text in said],
+            "messages": [{"role": "user", "content": text} for text in longest],
             "max_tokens": request.output_tokens,
             "n": request.choices,
             "stream": request.stream,
@@ -167,11 +174,17 @@ class Completions(OpenAIErrors):
     def claims(self, request: ModelRequest) -> Claims:
         return openai_style.claims(request)
 
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
 
     def extras_in(self, answer: object) -> UsageExtras:
         return UsageExtras()
+
+    def id_in(self, answer: object) -> str:
+        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         choices = answer.get("choices") if isinstance(answer, dict) else None

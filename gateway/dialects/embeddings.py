@@ -19,9 +19,11 @@ class Embeddings(OpenAIErrors):
     """The dialect of `/v1/embeddings`; every input of a batch counts."""
 
     name = "embeddings"
+    speech = "embeddings"
     route = "/v1/embeddings"
     path = "/embeddings"
     is_free = False
+    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
@@ -42,6 +44,9 @@ class Embeddings(OpenAIErrors):
             return request.raw
         return splice(request.raw, request.body, {"model": upstream_model})
 
+    def frames(self, request: ModelRequest) -> int:
+        return len(_inputs(request.body))
+
     def input_parts(self, request: ModelRequest) -> InputParts:
         inputs = _inputs(request.body)
         token_ids = sum(len(one) for one in inputs if _is_tokens(one))
@@ -57,17 +62,25 @@ class Embeddings(OpenAIErrors):
         return openai_style.service_tier(request)
 
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
+        """The longest input: each has a context window of its own."""
         said = [one for one in _inputs(request.body) if isinstance(one, str)]
-        return {"messages": [{"role": "user", "content": text} for text in said]}
+        longest = [max(said, key=len)] if said else []
+        return {"messages": [{"role": "user", "content": text} for text in longest]}
 
     def claims(self, request: ModelRequest) -> Claims:
         return openai_style.claims(request)
+
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_embeddings(answer.get("usage") if isinstance(answer, dict) else None)
 
     def extras_in(self, answer: object) -> UsageExtras:
         return UsageExtras()
+
+    def id_in(self, answer: object) -> str:
+        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         return ()

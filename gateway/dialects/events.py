@@ -17,7 +17,9 @@ DONE = b"[DONE]"
 
 def data_of(event: bytes) -> bytes | None:
     """The data of an event, its lines joined; None for comments and events without data."""
-    start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
+    start = 0
+    if not event.startswith(b"data:"):
+        start = event.find(b"\n") + 1 if event.startswith(b"event:") else 0
     if event.startswith(b"data:", start):
         end = event.find(b"\n", start)
         if end >= 0 and not event[end:].strip(b"\r\n"):

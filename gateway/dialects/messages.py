@@ -21,7 +21,7 @@ from gateway.dialects.messages_stream import MessageMeter, generated_in
 from gateway.dialects.messages_view import as_chat
 from gateway.dialects.openai_style import text_field
 from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
-from gateway.dialects.sessions import session_in
+from gateway.dialects.sessions import split_user
 from gateway.dialects.unseen import Unseen, any_object
 from gateway.errors import bad_request
 from gateway.wire import (
@@ -69,9 +69,11 @@ class Messages(AnthropicErrors):
     """The dialect of `/v1/messages`."""
 
     name = "messages"
+    speech = "messages"
     route = "/v1/messages"
     path = "/messages"
     is_free = False
+    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
@@ -99,14 +101,18 @@ class Messages(AnthropicErrors):
             changes[LIMIT_FIELD] = bound
         return splice(request.raw, request.body, changes) if changes else request.raw
 
+    def frames(self, request: ModelRequest) -> int:
+        """Each block of a message may be framed by itself."""
+        body = request.body
+        return bool(body.get("system")) + sum(map(_frames, body["messages"]))
+
     def input_parts(self, request: ModelRequest) -> InputParts:
         body = request.body
         messages = body["messages"]
         said = [body["system"], messages] if body.get("system") else [messages]
         left = CONTROLS | {"messages", "system"}
         rest = {name: value for name, value in body.items() if name not in left}
-        frames = len(said) - 1 + sum(map(_frames, messages))
-        return InputParts(said, rest, frames)
+        return InputParts(said, rest, self.frames(request))
 
     def unseen(self, request: ModelRequest) -> Unseen | None:
         """Kept conversations, documents, and the results and words of Anthropic's own tools."""
@@ -135,14 +141,22 @@ class Messages(AnthropicErrors):
     def claims(self, request: ModelRequest) -> Claims:
         metadata = request.body.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
-        user = text_field(metadata, "user_id")
-        return Claims(metadata=metadata, user=user, session=session_in(user))
+        user, session = split_user(text_field(metadata, "user_id"))
+        return Claims(metadata=metadata, user=user, session=session)
+
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        """The user without the session, which would make each conversation a user of its own."""
+        claims = self.claims(request)
+        return {"metadata": claims.metadata, "user": claims.user}
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_anthropic(answer.get("usage") if isinstance(answer, dict) else None)
 
     def extras_in(self, answer: object) -> UsageExtras:
         return extras_from_anthropic(answer.get("usage") if isinstance(answer, dict) else None)
+
+    def id_in(self, answer: object) -> str:
+        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         return generated_in(answer) if isinstance(answer, dict) else ()
@@ -155,6 +169,7 @@ class CountTokens(Messages):
     """The dialect of `/v1/messages/count_tokens`: it generates nothing and costs nothing."""
 
     name = "messages.count_tokens"
+    speech = "count_tokens"
     route = "/v1/messages/count_tokens"
     path = "/messages/count_tokens"
     is_free = True

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.dialects.port import Claims, ModelRequest
+from gateway.dialects.port import Claims, ModelRequest, Voice
 from gateway.errors import ApiError
 
 # OpenAI answers to both names and bills both as priority.
@@ -40,7 +40,7 @@ def claims(request: ModelRequest) -> Claims:
 
 
 class OpenAIErrors:
-    """Errors as OpenAI words them, whole and at the end of a stream."""
+    """Errors as OpenAI words them, whole and at the end of a stream (`Voice`)."""
 
     def error_body(self, error: ApiError, request_id: str) -> bytes:
         return error.body()
@@ -50,3 +50,6 @@ class OpenAIErrors:
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         return error.as_sse()
+
+
+OPENAI: Voice = OpenAIErrors()

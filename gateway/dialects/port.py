@@ -18,10 +18,9 @@ from budgets.value import value
 from gateway.dialects.unseen import Unseen
 from gateway.errors import ApiError
 from gateway.meter import Sighting
-from gateway.wire import ChatRequest
+from gateway.wire import ModelRequest
 
-ModelRequest = ChatRequest
-"""A checked request of any dialect; `choices` is how often the output limit may be reached."""
+__all__ = ["Bounds", "Claims", "Dialect", "InputParts", "Meter", "ModelRequest", "Voice"]
 
 
 @value
@@ -119,13 +118,32 @@ class Meter(Protocol):
         """The bytes that end the stream here, so that the dialect's SDK raises the error."""
 
 
-class Dialect(Protocol):
-    """One way of asking. `name` is for the record, `route` ours, `path` the provider's."""
+class Voice(Protocol):
+    """How errors are worded."""
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        """The body of an error response."""
+
+    def error_headers(self, error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
+        """The headers of an error response."""
+
+    def error_event(self, error: ApiError, request_id: str) -> bytes:
+        """An error at the end of a stream of which nothing is known."""
+
+
+class Dialect(Voice, Protocol):
+    """One way of asking. `name` is for the record, `route` ours, `path` the provider's.
+
+    `speech` is what a provider says it speaks (`providers.NAME.dialects`). What is `is_free` is not
+    billed; what `goes_on` has answers that later requests may go on from.
+    """
 
     name: str
+    speech: str
     route: str
     path: str
     is_free: bool
+    goes_on: bool
 
     def read(self, raw: bytes) -> ModelRequest:
         """Parse and check what Weir acts on; raise ApiError (400) naming the field and the fix."""
@@ -135,6 +153,9 @@ class Dialect(Protocol):
 
         Everything else is as it came.
         """
+
+    def frames(self, request: ModelRequest) -> int:
+        """How often the model's template frames what is said; the same as in `input_parts`."""
 
     def input_parts(self, request: ModelRequest) -> InputParts:
         """What of the request becomes input tokens, for its bound and for counting."""
@@ -151,23 +172,20 @@ class Dialect(Protocol):
     def claims(self, request: ModelRequest) -> Claims:
         """Whom the request says it is for."""
 
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        """The same with the fields that a chat completion has, for gateway/identity.py to read."""
+
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         """The usage that a whole answer reports."""
 
     def extras_in(self, answer: object) -> UsageExtras:
         """What a whole answer counts besides."""
 
+    def id_in(self, answer: object) -> str:
+        """By what a later request may go on from a whole answer; empty where none can."""
+
     def texts_in(self, answer: object) -> Iterable[str]:
         """The generated texts of a whole answer, for counting where it reports no usage."""
 
     def meter(self, limit_tokens: int, count: Callable[[str], int]) -> Meter:
         """A meter for one stream; `limit_tokens` covers all choices together."""
-
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
-        """The body of an error response."""
-
-    def error_headers(self, error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
-        """The headers of an error response."""
-
-    def error_event(self, error: ApiError, request_id: str) -> bytes:
-        """An error at the end of a stream of which nothing is known."""

@@ -78,9 +78,11 @@ class Responses:
     """The dialect of `/v1/responses`."""
 
     name = "responses"
+    speech = "responses"
     route = "/v1/responses"
     path = "/responses"
     is_free = False
+    goes_on = True
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
@@ -113,13 +115,16 @@ class Responses:
                 changes[field] = bound
         return splice(request.raw, request.body, changes) if changes else request.raw
 
+    def frames(self, request: ModelRequest) -> int:
+        return len(items_of(request.body)) + bool(request.body.get("instructions"))
+
     def input_parts(self, request: ModelRequest) -> InputParts:
         body = request.body
         items = items_of(body)
         said = [body["instructions"], *items] if body.get("instructions") else items
         left = CONTROLS | {"input", "instructions"}
         rest = {name: value for name, value in body.items() if name not in left}
-        return InputParts(said, rest, len(said))
+        return InputParts(said, rest, self.frames(request))
 
     def unseen(self, request: ModelRequest) -> Unseen | None:
         """What the provider keeps, files, large images, and the results of tools that it runs."""
@@ -155,11 +160,17 @@ class Responses:
     def claims(self, request: ModelRequest) -> Claims:
         return openai_style.claims(request)
 
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_responses(answer.get("usage") if isinstance(answer, dict) else None)
 
     def extras_in(self, answer: object) -> UsageExtras:
         return UsageExtras(tool_uses=tool_uses_in(answer) if isinstance(answer, dict) else {})
+
+    def id_in(self, answer: object) -> str:
+        return text_field(answer, "id") if isinstance(answer, dict) else ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         return generated_in(answer) if isinstance(answer, dict) else ()

@@ -83,31 +83,57 @@ def input_bound(
     return first + window_tokens * uses
 
 
-class ResponseBook:
-    """What recent responses used in all, so that one that goes on from them can be bounded.
+@value
+class Beyond:
+    """The bound for one request that reads more than its own bytes, model by model.
 
-    A response is known only to who made it. It forgets the oldest above `kept`; what it has
-    forgotten costs a larger hold and nothing else.
+    `known_tokens` is what the earlier response used that it goes on from, None where not known.
     """
 
-    __slots__ = ("_kept", "_tokens")
+    unseen: Unseen
+    uses: FurtherUses
+    known_tokens: int | None = None
+
+    def bound(self, seen_tokens: int, window_tokens: int) -> int:
+        """At most so many input tokens with a model of that context window."""
+        uses, known = self.uses.count, self.known_tokens
+        return input_bound(seen_tokens, self.unseen, window_tokens, uses, known)
+
+
+class ResponseBook:
+    """Whose recent responses are, and what they used in all, so that what follows can be bounded.
+
+    It forgets the oldest above `kept`. What it has forgotten, and what another process made, costs
+    a larger hold and can be gone on from by whoever knows its id.
+    """
+
+    __slots__ = ("_kept", "_responses")
 
     def __init__(self, kept: int = RESPONSES_KEPT) -> None:
         self._kept = kept
-        self._tokens: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._responses: OrderedDict[str, tuple[str, int | None]] = OrderedDict()
 
-    def learn(self, owner: str, response_id: str, total_tokens: int) -> None:
-        """Remember the input and output tokens of a response together."""
-        if not response_id:
+    def learn(self, owner: str, response_id: str, total_tokens: int | None) -> None:
+        """Remember the input and output tokens of a response together, None where not known.
+
+        The first owner keeps it.
+        """
+        if not response_id or not self.is_open_to(owner, response_id):
             return
-        self._tokens[owner, response_id] = total_tokens
-        self._tokens.move_to_end((owner, response_id))
-        while len(self._tokens) > self._kept:
-            self._tokens.popitem(last=False)
+        self._responses[response_id] = (owner, total_tokens)
+        self._responses.move_to_end(response_id)
+        while len(self._responses) > self._kept:
+            self._responses.popitem(last=False)
+
+    def is_open_to(self, owner: str, response_id: str) -> bool:
+        """Whether an owner may go on from a response: it is theirs, or nobody knows whose it is."""
+        known = self._responses.get(response_id)
+        return known is None or known[0] == owner
 
     def tokens_of(self, owner: str, response_id: str) -> int | None:
-        """What a response used; None where that is not known."""
-        return self._tokens.get((owner, response_id))
+        """What a response used; None where that is not known, or it is somebody else's."""
+        known = self._responses.get(response_id)
+        return known[1] if known is not None and known[0] == owner else None
 
 
 def any_object(value: Any, test: Callable[[Mapping[str, Any]], bool]) -> bool:

@@ -100,6 +100,10 @@ class _HttpSection(_ProviderSection):
         return self.api_key_env
 
 
+# What Anthropic's API takes where it is asked as if it were OpenAI's.
+_ANTHROPIC: Mapping[str, Any] = {"dialects": ("chat", "messages", "count_tokens")}
+
+
 class OpenAIHttpSection(_HttpSection):
     """An OpenAI-compatible API over HTTP; the kinds with a vendor's name know its keys' values."""
 
@@ -121,6 +125,7 @@ class OpenAIHttpSection(_HttpSection):
         "vllm",
         "xai",
     ]
+    # At api.openai.com and Azure also responses; at api.anthropic.com messages and count_tokens.
     dialects: Dialects = ("chat", "completions", "embeddings")
     api_key_header: HeaderName = "authorization"
     organization: HeaderValue | None = None
@@ -149,7 +154,7 @@ class OpenAIHttpSection(_HttpSection):
                 "reasoning_effort": known.reasoning_effort,
                 **values,
             }
-        return values
+        return {**_ANTHROPIC, **values} if host == "api.anthropic.com" else values
 
     @property
     def price_prefix(self) -> str:
@@ -228,7 +233,14 @@ class ScriptedSection(_ProviderSection):
     """Answers from a script, without a network."""
 
     kind: Literal["scripted"]
-    dialects: Dialects = ("chat",)
+    dialects: Dialects = (
+        "chat",
+        "completions",
+        "responses",
+        "embeddings",
+        "messages",
+        "count_tokens",
+    )
     default: str = "echo"
 
     @field_validator("default")

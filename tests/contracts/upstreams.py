@@ -17,7 +17,6 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from gateway.dialects.translation.port import Target
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import build_provider
 from gateway.providers.config import AnthropicHttpSection, LiteLLMSection, LocalModelSection
@@ -67,14 +66,10 @@ class Opened:
 
 
 class ScriptedServer:
-    """The scripted provider over HTTP: breaks are cut connections, hang-ups cut the answer.
-
-    It answers `/messages`, too.
-    """
+    """The scripted provider over HTTP: breaks are cut connections, hang-ups cut the answer."""
 
     def __init__(self) -> None:
         self.scripted = ScriptedProvider("origin", Script())
-        self.answering = translated(self.scripted, ["chat"], Target(drop_unsupported=True))
         self.requests: list[web.BaseRequest] = []
         self.port = 0
 
@@ -86,7 +81,7 @@ class ScriptedServer:
         call = UpstreamCall(
             request.path.removeprefix("/v1"), await request.read(), request.raw_headers, PATIENT
         )
-        reply = await self.answering.open(call)
+        reply = await self.scripted.open(call)
         headers = {name.decode().title(): value.decode() for name, value in reply.headers}
         response = web.StreamResponse(status=reply.status, headers=headers)
         try:

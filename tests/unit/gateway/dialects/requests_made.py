@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from gateway.dialects.index import BY_ROUTE
-from gateway.dialects.port import Dialect, ModelRequest
+from gateway.dialects.port import Dialect, InputParts, ModelRequest
 
 CHAT = BY_ROUTE["/v1/chat/completions"]
 COMPLETIONS = BY_ROUTE["/v1/completions"]
@@ -22,6 +22,11 @@ PLAIN: dict[str, dict[str, Any]] = {
     COUNT_TOKENS.route: {"model": "m", "messages": SAID},
 }
 ALL = [BY_ROUTE[route] for route in PLAIN]
+
+
+def chat_parts(body: Any) -> InputParts:
+    """What of a chat completion's body becomes input tokens."""
+    return CHAT.input_parts(CHAT.read(json.dumps({"model": "m", **body}).encode()))
 
 
 def read(dialect: Dialect, **fields: Any) -> ModelRequest:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import input_size
 from gateway.dialects import chat, completions, embeddings, messages, responses
 from gateway.dialects.port import Dialect
 from tests.unit.gateway.dialects.requests_made import (
@@ -106,6 +105,7 @@ def test_every_message_item_and_input_is_framed_once(
 ) -> None:
     parts = dialect.input_parts(read(dialect, **fields))
     assert (parts.frames, parts.token_ids) == (frames, token_ids)
+    assert dialect.frames(read(dialect, **fields)) == frames
     if token_ids:
         assert parts.said == []
 
@@ -114,7 +114,3 @@ def test_what_only_steers_is_in_neither_part() -> None:
     for dialect, controls in CONTROLS.items():
         parts = dialect.input_parts(read(dialect, temperature=0.5, metadata={"a": "b"}))
         assert not set(parts.rest) & controls
-
-
-def test_what_steers_a_chat_is_the_same_for_the_gateway_s_own_measure() -> None:
-    assert input_size._CONTROLS == chat.CONTROLS

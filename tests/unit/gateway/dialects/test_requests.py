@@ -219,7 +219,7 @@ def test_claims_are_read_from_where_each_dialect_has_them() -> None:
     odd = CHAT.claims(read(CHAT, metadata=[1], user=7, conversation=["x"]))
     assert (odd.metadata, odd.user, odd.conversation) == ({}, "", "")
     message = MESSAGES.claims(read(MESSAGES, metadata={"user_id": "user_1_session_abcdefgh"}))
-    assert (message.user, message.session) == ("user_1_session_abcdefgh", "abcdefgh")
+    assert (message.user, message.session) == ("user_1", "abcdefgh")
 
 
 def test_roles_and_tool_types_that_weir_does_not_know_are_the_provider_s_to_judge() -> None:

@@ -105,9 +105,16 @@ def test_reasoning_is_seen_as_each_dialect_asks_for_it() -> None:
 
 def test_texts_to_complete_or_embed_are_what_the_user_says() -> None:
     features = seen(COMPLETIONS, prompt=["def f():", "1 + 1"], n=3, max_tokens=9)
-    assert (features.turns, features.n, features.max_output_tokens) == (2, 6, 9)
+    assert (features.turns, features.n, features.max_output_tokens) == (1, 6, 9)
     assert seen(COMPLETIONS, prompt=[1, 2]).turns == 0
-    assert seen(EMBEDDINGS, input=["one", "two", [3]]).turns == 2
+    assert seen(EMBEDDINGS, input=["one", "two", [3]]).turns == 1
+
+
+@pytest.mark.parametrize(("dialect", "field"), [(COMPLETIONS, "prompt"), (EMBEDDINGS, "input")])
+def test_a_batch_is_as_long_as_its_longest_text(dialect: Dialect, field: str) -> None:
+    alone = seen(dialect, **{field: "some words " * 50})
+    batch = seen(dialect, **{field: ["short", "some words " * 50, *["a text"] * 500]})
+    assert batch.prompt_tokens == alone.prompt_tokens
     formatted = {"type": "json_schema", "json_schema": SCHEMA}
     assert seen(COMPLETIONS, response_format=formatted).schema
 
