@@ -176,6 +176,8 @@ class LiteLLMProvider:
                 "num_retries": 0,
                 "max_retries": 0,
                 "caching": False,
+                # Tools are the provider's to read: litellm would call servers of its own for some.
+                "_skip_mcp_handler": True,
                 "drop_params": False,
                 "timeout": timeouts.total_s,
             }

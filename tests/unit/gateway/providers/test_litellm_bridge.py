@@ -157,6 +157,17 @@ def test_a_client_cannot_reach_the_settings_of_litellm(canned: Canned, field: st
     assert "elsewhere" not in canned.asked[0][1].decode()
 
 
+@pytest.mark.parametrize("kind", ["function", "mcp"])
+def test_tools_reach_the_provider_and_nobody_else(canned: Canned, kind: str) -> None:
+    canned.say(200, JSON, completion())
+    tool = {"type": kind, "function": {"name": "f", "parameters": {"type": "object"}}}
+    tool |= {"server_url": "litellm_proxy", "require_approval": "never"} if kind == "mcp" else {}
+    status, _, _ = answered(bridge("openai", canned.base_url), chat("Hi", tools=[tool]))
+    body = orjson.loads(canned.asked[0][1])
+    assert (status, len(canned.asked), body["tools"]) == (200, 1, [tool])
+    assert set(body) == {"messages", "model", "tools"}
+
+
 def test_what_a_model_does_not_take_is_refused_by_name(canned: Canned) -> None:
     call = chat("Hi", logit_bias={"1": 1})
     status, body, _ = answered(bridge("gemini", canned.base_url), call)
