@@ -11,7 +11,7 @@ from budgets.money import format_usd
 from budgets.price_card import CardModel
 from budgets.scopes import Unit
 from budgets.units import in_words
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES, TOKEN_CLASSES
 from gateway.registries.port import KeyRecord
 
 Row = Mapping[str, Any]
@@ -123,7 +123,7 @@ def _rejection_lines(decision: Row) -> Iterator[str]:
 
 
 def _token_lines(row: Row) -> Iterator[tuple[str, object]]:
-    for name in TOKEN_CLASSES:
+    for name in RECORDED_CLASSES:
         count = row.get(f"{name}_tokens")
         yield name.replace("_", " "), count or ""
     yield "counted by", row.get("usage_source")

@@ -13,7 +13,7 @@ from budgets.ledger import Account, HoldState
 from budgets.money import NANO_PER_USD
 from budgets.scopes import Unit
 from budgets.units import unit_of
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES
 from gateway.budget_gauges import Standing, Standings
 from gateway.ledger_watch import LedgerState
 from gateway.tally import Histogram, LedgerOutcome, Tally
@@ -197,7 +197,7 @@ def _requests(tally: Tally) -> Iterator[Sample]:
             status_class = f"{status}xx" if status else "none"
             yield Sample("weir_requests_total", (ending, status_class, model, tier), number)
         if count.cost_nano or any(count.tokens):
-            for name, tokens in zip(TOKEN_CLASSES, count.tokens, strict=True):
+            for name, tokens in zip(RECORDED_CLASSES, count.tokens, strict=True):
                 yield Sample("weir_tokens_total", (name, model, tier), tokens)
             yield Sample("weir_cost_usd_total", (model, tier), _usd(count.cost_nano))
     for code, number in tally.refusals.items():

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from budgets.ledger import HoldState, Settlement
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES
 from telemetry.event import TelemetryEvent
 
 ADDED_MS = (0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0)
@@ -58,7 +58,7 @@ class ModelCount:
 
     def __init__(self) -> None:
         self.endings: dict[tuple[str, int], int] = {}
-        self.tokens = [0] * len(TOKEN_CLASSES)
+        self.tokens = [0] * len(RECORDED_CLASSES)
         self.cost_nano = 0
 
 
