@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from gateway.providers.litellm_errors import error_body, fault_kind, told_by
-from gateway.providers.litellm_request import RequestFault, arguments_of
+from gateway.providers.litellm_request import RequestFault, arguments_of, usage_told
 from gateway.providers.port import (
     Timeouts,
     UpstreamCall,
@@ -299,10 +299,11 @@ class _StreamReply:
             if any(choice.get("finish_reason") for choice in choices) and _is_torn(self._stream):
                 name = self._provider.name
                 raise UpstreamError(UpstreamFault.BROKEN, f"{name}: ended before its end")
-            if not _is_report(body.get("usage"), generated):
-                body.pop("usage", None)
-                if not choices:
-                    continue
+            usage = usage_told(body.pop("usage", None), generated)
+            if usage is not None:
+                body["usage"] = usage
+            elif not choices:
+                continue
             yield b"data: " + orjson.dumps(body, default=str) + b"\n\n"
         yield DONE
 
@@ -318,21 +319,13 @@ def _plain(answer: Any) -> dict[str, Any]:
 def _whole(answer: Any) -> dict[str, Any]:
     body = _plain(answer)
     generated = any(_generates(choice) for choice in body.get("choices") or ())
-    if not _is_report(body.get("usage"), generated):
-        body.pop("usage", None)
-    return body
+    usage = usage_told(body.pop("usage", None), generated)
+    return body if usage is None else {**body, "usage": usage}
 
 
 def _generates(choice: Mapping[str, Any]) -> bool:
     said = choice.get("delta") or choice.get("message") or {}
     return any(said.get(name) for name in ("content", "reasoning_content", "tool_calls"))
-
-
-def _is_report(usage: object, generated: bool) -> bool:
-    """Whether the counts are the provider's: what litellm cannot know is zero."""
-    if not isinstance(usage, dict) or not usage.get("prompt_tokens"):
-        return False
-    return bool(usage.get("completion_tokens")) or not generated
 
 
 def _is_torn(stream: Any) -> bool:

@@ -95,3 +95,27 @@ def arguments_of(
     else:
         arguments.pop("stream_options", None)
     return arguments, tuple(dropped)
+
+
+def usage_told(usage: object, generated: bool) -> dict[str, Any] | None:
+    """litellm's usage as OpenAI reports it; None where the provider reported none.
+
+    What litellm cannot know is zero. Cache writes, a part of the prompt, have names of its own.
+    """
+    if not isinstance(usage, dict) or not usage.get("prompt_tokens"):
+        return None
+    if generated and not usage.get("completion_tokens"):
+        return None
+    found = usage.get("prompt_tokens_details")
+    told = dict(found) if isinstance(found, dict) else {}
+    lives = told.pop("cache_creation_token_details", None)
+    written = told.pop("cache_creation_tokens", None)
+    if written is None:
+        written = usage.get("cache_creation_input_tokens")
+    if type(written) is int and written:
+        hour = lives.get("ephemeral_1h_input_tokens") if isinstance(lives, dict) else None
+        hour = hour if type(hour) is int else 0
+        told["cache_write_tokens"] = written - hour
+        if hour:
+            told["cache_write_1h_tokens"] = hour
+    return {**usage, "prompt_tokens_details": told}

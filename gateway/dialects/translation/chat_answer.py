@@ -198,14 +198,19 @@ def usage_of(report: Mapping[str, Any]) -> dict[str, Any] | None:
     fresh, output = report.get("input_tokens") or 0, report.get("output_tokens") or 0
     cached = report.get("cache_read_input_tokens") or 0
     written = report.get("cache_creation_input_tokens") or 0
+    hour = details(report, "cache_creation").get("ephemeral_1h_input_tokens") or 0
     thought = details(report, "output_tokens_details").get("thinking_tokens") or 0
-    counts = (fresh, cached, written, output)
+    counts = (fresh, cached, written, hour, output)
     if not all(type(count) is int for count in counts):
         return {"prompt_tokens": fresh, "completion_tokens": output, "total_tokens": None}
     return {
         "prompt_tokens": fresh + cached + written,
         "completion_tokens": output,
         "total_tokens": fresh + cached + written + output,
-        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "prompt_tokens_details": {
+            "cached_tokens": cached,
+            "cache_write_tokens": written - hour,
+            "cache_write_1h_tokens": hour,
+        },
         "completion_tokens_details": {"reasoning_tokens": thought},
     }

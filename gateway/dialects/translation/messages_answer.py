@@ -168,15 +168,20 @@ def usage_of(usage: Mapping[str, Any] | None) -> dict[str, Any]:
     outputs = details(usage, "completion_tokens_details")
     total = usage.get("prompt_tokens")
     cached, written = inputs.get("cached_tokens") or 0, inputs.get("cache_write_tokens") or 0
-    fresh = total
-    if all(type(count) is int for count in (total, cached, written)):
-        fresh = total - cached - written  # type: ignore[operator]
+    hour = inputs.get("cache_write_1h_tokens") or 0
+    fresh, all_written = total, written
+    if all(type(count) is int for count in (total, cached, written, hour)):
+        all_written = written + hour
+        fresh = total - cached - all_written  # type: ignore[operator]
     report: dict[str, Any] = {
         "input_tokens": fresh,
-        "cache_creation_input_tokens": written,
+        "cache_creation_input_tokens": all_written,
         "cache_read_input_tokens": cached,
         "output_tokens": usage.get("completion_tokens"),
     }
+    if hour:
+        lives = {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": hour}
+        report["cache_creation"] = lives
     if reasoning := outputs.get("reasoning_tokens"):
         report["output_tokens_details"] = {"thinking_tokens": reasoning}
     return report

@@ -8,12 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
+from budgets.usage import usage_from_anthropic, usage_from_openai
+from gateway.dialects.chat import ChatMeter
 from gateway.providers.litellm_bridge import LiteLLMProvider, LiteLLMSettings, load_litellm
 from gateway.providers.litellm_errors import error_body, fault_kind, told_by
 from gateway.providers.litellm_request import RequestFault, arguments_of
 from gateway.providers.port import UpstreamCall, UpstreamFault
 from tests.clients.canned_server import JSON, STREAM, Canned, canned_server
 from tests.contracts.upstreams import PATIENT, chat, fault_of, run, started
+from tests.unit.gateway.dialects.captures import FINDINGS, capture
 
 
 @pytest.fixture
@@ -82,6 +85,32 @@ def test_a_provider_of_another_dialect_is_answered_in_ours(canned: Canned, strea
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 5
     assert b"sk-secret" not in canned.asked[0][1]
     assert len(canned.asked) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_cache_writes_keep_their_class(canned: Canned, stream: bool) -> None:
+    """As litellm counts them for Claude at Anthropic, Bedrock and Vertex."""
+    usage = {
+        "input_tokens": 21,
+        "cache_creation_input_tokens": 1_111,
+        "cache_read_input_tokens": 188_086,
+        "cache_creation": {"ephemeral_5m_input_tokens": 1_000, "ephemeral_1h_input_tokens": 111},
+        "output_tokens": 393,
+    }
+    text = {"type": "text", "text": "Noted."}
+    message = {"id": "m", "type": "message", "role": "assistant", "model": "claude"}
+    whole = {**message, "content": [text], "stop_reason": "end_turn", "usage": usage}
+    if stream:
+        canned.say(200, STREAM, capture("messages/cache"))
+    else:
+        canned.say(200, JSON, orjson.dumps(whole))
+    _, body, _ = answered(bridge("anthropic", canned.base_url), chat("Hi", stream=stream))
+    if stream:
+        meter = ChatMeter(1_000, len)
+        meter.feed(body)
+        assert meter.usage == FINDINGS["messages/cache"].usage
+    else:
+        assert usage_from_openai(orjson.loads(body)["usage"]) == usage_from_anthropic(usage)
 
 
 def completion(**changes: Any) -> bytes:

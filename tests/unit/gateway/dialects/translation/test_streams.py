@@ -189,11 +189,17 @@ def test_cached_and_reasoning_tokens_stay_what_they_are() -> None:
     usage = {
         "prompt_tokens": 100,
         "completion_tokens": 50,
-        "prompt_tokens_details": {"cached_tokens": 60, "cache_write_tokens": 10},
+        "prompt_tokens_details": {
+            "cached_tokens": 60,
+            "cache_write_tokens": 10,
+            "cache_write_1h_tokens": 5,
+        },
         "completion_tokens_details": {"reasoning_tokens": 20},
     }
     stream = stream_of(chunk(content="Hi"), chunk("stop"), reported(usage))
-    expected = TokenUsage(fresh=30, cached=60, cache_write=10, output=30, reasoning=20)
+    expected = TokenUsage(
+        fresh=25, cached=60, cache_write=10, cache_write_1h=5, output=30, reasoning=20
+    )
     for speech in ("messages", "responses"):
         meter = METERS[speech](1_000_000, len)
         meter.feed(written(ask(speech, stream=True).writer, stream))
