@@ -72,8 +72,9 @@ def test_input_and_output_share_the_total_between_them(price: Price, usage: Toke
 def test_no_usage_within_its_bounds_costs_more_than_the_ceiling(
     price: Price, usage: TokenUsage, more_input: int, more_output: int
 ) -> None:
+    asked = price.for_an_hour() if usage.cache_write_1h else price
     ceiling = ceiling_nano(
-        price, usage.input_tokens + more_input, usage.output_tokens + more_output
+        asked, usage.input_tokens + more_input, usage.output_tokens + more_output
     )
     assert cost(price, usage).total_nano <= ceiling
 

@@ -111,9 +111,9 @@ def test_the_documented_report_of_a_message_that_writes_to_both_caches() -> None
         "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 0},
     }
     assert usage_from_anthropic(report) == TokenUsage(
-        fresh=2048, cached=1800, cache_write=248, output=503
+        fresh=2048, cached=1800, cache_write=148, cache_write_1h=100, output=503
     )
-    assert extras_from_anthropic(report) == UsageExtras(100, {"web_search_requests": 2})
+    assert extras_from_anthropic(report) == UsageExtras({"web_search_requests": 2})
 
 
 def test_what_a_compaction_used_is_added_to_the_totals_and_a_model_s_turns_are_not() -> None:
