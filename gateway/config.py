@@ -34,6 +34,7 @@ from gateway.config_reading import (
     read_tables,
     split_tables,
 )
+from gateway.dialects.translation.index import reached
 from gateway.providers.config import ProviderSection
 from gateway.providers.http_client import parse_base_url
 from routing.catalog import Catalog
@@ -333,7 +334,11 @@ def _read_prices(
 ) -> PriceCard:
     """Prices of the connected models; those left out are checked all the same."""
     priced = {
-        name: PricedModel(pricing, sections.models[name].upstream_model or name)
+        name: PricedModel(
+            pricing,
+            sections.models[name].upstream_model or name,
+            _price_prefix(sections, sections.models[name].provider),
+        )
         for name, pricing in sections.pricing.items()
         if name in sections.models
     }
@@ -342,6 +347,16 @@ def _read_prices(
     except CardError as error:
         faults.add_elsewhere("price card", "", str(error))
         return PriceCard(())
+
+
+def _answered(section: ProviderSection) -> frozenset[str]:
+    """The dialects in which a provider can be asked, by itself or by translation."""
+    return reached(section.dialects) if section.translate else frozenset(section.dialects)
+
+
+def _price_prefix(sections: _Sections, provider: str) -> str:
+    section = sections.providers.get(provider)
+    return "" if section is None else section.price_prefix
 
 
 def _wire_routing(
@@ -359,7 +374,7 @@ def _wire_routing(
         for name, model in models.items()
     }
     try:
-        spoken = {name: section.dialects for name, section in sections.providers.items()}
+        spoken = {name: _answered(section) for name, section in sections.providers.items()}
         catalog = build_catalog(named, tiers, spoken)
         policies = connected_policies(sections.policies, models)
         return catalog, build_policies(policies, catalog)

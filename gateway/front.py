@@ -47,6 +47,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
+from gateway.providers.presets import OPENAI_KINDS
 from gateway.registries.port import AlertStore, RegistryError
 from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
@@ -289,7 +290,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         ),
         vocabularies=vocabularies(
             catalog.models.values(),
-            {name for name, section in settings.providers.items() if section.kind == "openai_http"},
+            {name for name, section in settings.providers.items() if section.kind in OPENAI_KINDS},
         ),
         line=counter.line,
         allow=allowance_of(books.ledger, settings),

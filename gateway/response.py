@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Voice
 from gateway.errors import ApiError, body_too_large, body_too_slow
+from gateway.providers.whole_reply import DROPPED_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
-# Who may read an answer across origins, and what Weir says of it, is not for the provider to say.
+# Who may read an answer across origins, and what Weir says of it, is not for the provider to say;
+# only what a translated request could not carry comes with the answer.
 OURS_TO_SAY = (b"x-weir-", b"access-control-")
 HOP_BY_HOP = frozenset(
     {
@@ -130,7 +132,8 @@ def relayed_headers(
     headers = [
         pair
         for pair in upstream
-        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(OURS_TO_SAY)
+        if pair[0] not in HOP_BY_HOP
+        and (pair[0] == DROPPED_HEADER or not pair[0].startswith(OURS_TO_SAY))
     ]
     headers.extend(own)
     return headers

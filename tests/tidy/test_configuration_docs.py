@@ -20,6 +20,8 @@ from budgets.config import (
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
 from gateway.providers.config import (
+    AnthropicHttpSection,
+    LiteLLMSection,
     LocalModelSection,
     OpenAIHttpSection,
     ScriptedSection,
@@ -40,6 +42,8 @@ SECTIONS: dict[type[BaseModel], str] = {
     ServerSection: "configuration.md",
     LedgerSection: "configuration.md",
     OpenAIHttpSection: "configuration.md",
+    AnthropicHttpSection: "configuration.md",
+    LiteLLMSection: "configuration.md",
     LocalModelSection: "configuration.md",
     ScriptedSection: "configuration.md",
     TimeoutsSection: "configuration.md",
@@ -63,7 +67,9 @@ SECTIONS: dict[type[BaseModel], str] = {
 def test_every_key_of_the_configuration_is_described(section: type[BaseModel]) -> None:
     text = (DOCS / SECTIONS[section]).read_text(encoding="utf-8")
     names = {field.alias or name for name, field in section.model_fields.items()}
-    described = set(re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S))))
+    described = set(
+        re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S)))
+    )
     assert names - described == set()
 
 
