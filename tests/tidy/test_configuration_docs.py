@@ -59,7 +59,9 @@ SECTIONS: dict[type[BaseModel], str] = {
 def test_every_key_of_the_configuration_is_described(section: type[BaseModel]) -> None:
     text = (DOCS / SECTIONS[section]).read_text(encoding="utf-8")
     names = {field.alias or name for name, field in section.model_fields.items()}
-    described = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S))))
+    described = set(
+        re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S)))
+    )
     assert names - described == set()
 
 
