@@ -57,6 +57,12 @@ METRICS: tuple[Metric, ...] = (
         "Requests that got an error of the gateway's own, by its code.",
         ("code",),
     ),
+    Metric(
+        "weir_retries_total",
+        "counter",
+        "Attempts after one that failed, by the provider asked.",
+        ("provider", "how", "cause"),
+    ),
     Metric("weir_tokens_total", "counter", "Tokens used.", ("class", "model", "tier")),
     Metric(
         "weir_cost_usd_total", "counter", "Dollars posted for settled requests.", ("model", "tier")
@@ -130,8 +136,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "weir_breaker_state",
         "gauge",
-        "1 for the state of the breaker of a model, else 0.",
-        ("provider", "model", "state"),
+        "1 for the state of the breaker of a deployment, else 0.",
+        ("provider", "model", "upstream_model", "state"),
     ),
 )
 
@@ -156,7 +162,7 @@ class Reading:
     overflowed: Mapping[str, int]
     collector: "CollectorState | None"
     providers: Mapping[str, bool]
-    breakers: Mapping[tuple[str, str], BreakerState]
+    breakers: Mapping[tuple[str, str, str], BreakerState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +192,9 @@ def samples(reading: Reading) -> Iterator[Sample]:
         yield from _collector(reading.collector)
     for provider, ready in reading.providers.items():
         yield Sample("weir_provider_ready", (provider,), int(ready))
-    for (provider, model), breaker in reading.breakers.items():
+    for place, breaker in reading.breakers.items():
         for state in BreakerState:
-            yield Sample("weir_breaker_state", (provider, model, state), int(state is breaker))
+            yield Sample("weir_breaker_state", (*place, state), int(state is breaker))
 
 
 def _requests(tally: Tally) -> Iterator[Sample]:
@@ -202,6 +208,8 @@ def _requests(tally: Tally) -> Iterator[Sample]:
             yield Sample("weir_cost_usd_total", (model, tier), _usd(count.cost_nano))
     for code, number in tally.refusals.items():
         yield Sample("weir_refusals_total", (code,), number)
+    for retry, number in tally.retries.items():
+        yield Sample("weir_retries_total", retry, number)
     yield Sample("weir_added_latency_seconds", (), tally.added)
     yield Sample("weir_first_byte_seconds", (), tally.first_byte)
     yield Sample("weir_overruns_total", (), tally.overruns)

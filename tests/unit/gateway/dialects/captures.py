@@ -94,9 +94,7 @@ FINDINGS: dict[str, Finding] = {
     "messages/truncated": Finding(
         None, "Once upon", finished=False, early=TokenUsage(fresh=25, output=1)
     ),
-    "messages/unknown_events": Finding(
-        TokenUsage(fresh=17, output=4), "Two lines.", early=TokenUsage()
-    ),
+    "messages/unknown_events": Finding(TokenUsage(fresh=17, output=4), "Two lines."),
     "messages/web_search": Finding(
         TokenUsage(fresh=10_682, output=510),
         'I\'ll check the weather.web_search{"query": "weather NYC today"}Sunny.',
