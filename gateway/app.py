@@ -26,6 +26,7 @@ from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
+from gateway.dialects.port import Dialect
 from gateway.errors import answered_elsewhere
 from gateway.forwarding import ControlDoor
 from gateway.front import (
@@ -45,7 +46,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.reports import together
 from gateway.response import Receive, Scope, Send, send_error
 from gateway.roles import ServeRole, check_role
-from gateway.routes.data_plane import DataPlane, Handler
+from gateway.routes.data_plane import Answerer, DataPlane
 from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
@@ -209,11 +210,11 @@ def _keep_house(
 def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
     """The ASGI application of a process that collects; `crew` are its worker processes."""
     settings, books = gateway.settings, gateway.books
-    chat: Handler = _answered_elsewhere
+    answer: Answerer = _answered_elsewhere
     in_flight: Callable[[], int] = int  # none
     if gateway.role.duties.answers:
         lifecycle = Lifecycle(desk_of(settings, books, gateway.counter))
-        chat, in_flight = lifecycle.chat_completions, lambda: lifecycle.under_way
+        answer, in_flight = lifecycle.answer, lambda: lifecycle.under_way
     others = tuple if crew is None else crew.reports
     metrics = MetricsRoute(
         settings.server.metrics,
@@ -221,7 +222,7 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
         lambda: gateway.condition.read(in_flight, others),
     )
     return DataPlane(
-        chat_completions=chat,
+        answer=answer,
         control_plane=_control_plane(gateway, crew),
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
@@ -232,8 +233,8 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
     )
 
 
-async def _answered_elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
-    await send_error(send, answered_elsewhere())
+async def _answered_elsewhere(dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+    await send_error(send, answered_elsewhere(), voice=dialect)
 
 
 def _control_plane(gateway: Gateway, crew: Crew | None) -> ControlDoor:

@@ -70,6 +70,7 @@ class ServerSection(Section):
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
+    hosted_tool_uses: Annotated[int, Field(ge=0, le=1_000)] = 8
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
@@ -373,7 +374,8 @@ def _wire_routing(
         for name, model in models.items()
     }
     try:
-        catalog = build_catalog(named, tiers, sections.providers)
+        spoken = {name: section.dialects for name, section in sections.providers.items()}
+        catalog = build_catalog(named, tiers, spoken)
         return catalog, build_policies(sections.policies, catalog)
     except ConfigFault as fault:
         line = line_of(text.lines, fault.path)

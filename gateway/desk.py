@@ -15,6 +15,8 @@ from budgets.thresholds import Pressure
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
+from gateway.dialects.port import Dialect
+from gateway.dialects.unseen import Beyond, ResponseBook
 from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
@@ -28,7 +30,7 @@ from gateway.response import RawHeaders
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
-from gateway.wire import ChatRequest
+from gateway.wire import ModelRequest
 from routing.catalog import Catalog, ModelCard
 from routing.classify import Classification
 from routing.decide import NoRoute, RouteDecision
@@ -42,7 +44,8 @@ class Limits:
     """What a request may take: bytes of body, tokens of answer, seconds of everything.
 
     `step_tokens` is what a stream of unknown length holds first where a budget is tight; with 0 a
-    hold always covers the longest answer.
+    hold always covers the longest answer. `hosted_tool_uses` is how often one request may use its
+    model again for tools that the provider runs.
     """
 
     body_bytes: int
@@ -51,6 +54,7 @@ class Limits:
     attempts: int
     concurrent_requests: int
     step_tokens: int = 0
+    hosted_tool_uses: int = 8
 
 
 Allow: TypeAlias = Callable[[Reservation], Hold | None]
@@ -88,6 +92,7 @@ class Desk:
     ids: KnownIds
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
+    responses: ResponseBook = field(default_factory=ResponseBook)
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
     allow: Allow | None = None
@@ -98,7 +103,7 @@ class Call:
     """An admitted request: its caller, what it asks, and every account it is charged to.
 
     `now_ms` is when it was admitted: when it came in, or when its last wait for money was over.
-    `budgets` is the version of the budgets that its charges are from.
+    `budgets` is the version of the budgets that its charges are from, `query` what follows the `?`.
     """
 
     request_id: str
@@ -106,11 +111,13 @@ class Call:
     now_ms: int
     principal: Principal
     identity: Identity
-    chat: ChatRequest
+    dialect: Dialect
+    request: ModelRequest
     headers: RawHeaders
     charges: tuple[Charge, ...]
     budgets: str | None = None
     waited_ms: float = 0.0
+    query: bytes = b""
 
 
 @dataclass(slots=True)
@@ -118,14 +125,16 @@ class Asking:
     """A request that looks for money.
 
     Once it `is_measured`, its size was not taken at a glance, and `spoken_tokens` says what its
-    messages are for each model whose vocabulary is known. `pressure`, `kill` and `approach` (to the
-    end of its run) are of the last survey, where any budget asks for them.
+    messages are for each model whose vocabulary is known. `beyond` bounds what it reads that is not
+    in it. `pressure`, `kill` and `approach` (to the end of its run) are of the last survey, where
+    any budget asks for them.
     """
 
     call: Call
     features: Features
     classification: Classification
     size: InputSize
+    beyond: Beyond | None = None
     is_measured: bool = False
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
     pressure: Pressure | None = None

@@ -109,6 +109,32 @@ def method_not_allowed(method: str, path: str) -> ApiError:
     return ApiError(405, "method_not_allowed", f"{method} is not allowed on {path}.")
 
 
+def websocket_unsupported() -> ApiError:
+    """426: clients that try a WebSocket first go on over plain HTTP at once."""
+    return ApiError(
+        426,
+        "websocket_unsupported",
+        "This gateway answers over HTTP and has no WebSockets; send a POST and stream the answer.",
+        retry=False,
+        extra=((b"upgrade", b"HTTP/1.1"),),
+    )
+
+
+def response_not_found(response_id: str) -> ApiError:
+    """What OpenAI says of a response it does not know; here it is another team's."""
+    return ApiError(
+        404,
+        "previous_response_not_found",
+        f"Previous response with id '{response_id[:100]}' not found.",
+        "previous_response_id",
+        retry=False,
+    )
+
+
+def model_not_found(name: str) -> ApiError:
+    return ApiError(404, "model_not_found", f"No model is called {name[:100]!r}.", "model")
+
+
 def body_too_large(limit_bytes: int) -> ApiError:
     return ApiError(
         413,
@@ -239,6 +265,7 @@ _NO_ROUTE: Mapping[NoRouteCode, tuple[int, str]] = {
     NoRouteCode.UNKNOWN_POLICY: (404, "policy_not_found"),
     NoRouteCode.CONTEXT_EXCEEDED: (400, "context_length_exceeded"),
     NoRouteCode.CAPABILITY_MISSING: (400, "capability_missing"),
+    NoRouteCode.DIALECT: (400, "dialect_unsupported"),
     NoRouteCode.PRICE_UNKNOWN: (400, "price_unknown"),
     NoRouteCode.NO_CANDIDATE: (400, "no_candidate"),
     NoRouteCode.PROVIDER_DOWN: (503, "provider_down"),

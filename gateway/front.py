@@ -282,6 +282,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
             step_tokens=settings.server.hold_step_tokens,
+            hosted_tool_uses=settings.server.hosted_tool_uses,
         ),
         vocabularies=vocabularies(
             catalog.models.values(),
@@ -336,7 +337,7 @@ def build_front(front: Front) -> DataPlane:
     if front.role is ServeRole.WORKER:
         metrics = control_plane.forward  # the parent adds its workers up
     return DataPlane(
-        chat_completions=front.lifecycle.chat_completions,
+        answer=front.lifecycle.answer,
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,

@@ -10,38 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from budgets.value import value
+from gateway.dialects.port import InputParts
 
 MESSAGE_OVERHEAD_TOKENS = 8
 MEDIA_TOKENS = 4_096
-# Fields that steer a request and never become part of the prompt.
-_CONTROLS = frozenset(
-    {
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "max_completion_tokens",
-        "max_tokens",
-        "metadata",
-        "model",
-        "n",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "prompt_cache_key",
-        "reasoning_effort",
-        "safety_identifier",
-        "seed",
-        "service_tier",
-        "stop",
-        "store",
-        "stream",
-        "stream_options",
-        "temperature",
-        "top_logprobs",
-        "top_p",
-        "user",
-        "verbosity",
-    }
-)
 # Keys of a message and of its parts whose place is in the template, counted for each message.
 _TEMPLATE_KEYS = frozenset({"role", "content", "type", "text"})
 # The field that holds the medium in a content part of each kind.
@@ -59,9 +31,10 @@ _MEDIA_FIELDS: Mapping[str, str] = {
 
 @value
 class InputSize:
-    """The bytes of a request's text, its media, and its messages.
+    """The bytes of a request's text, its media, and how many messages or parts are framed.
 
-    `spoken` are the texts of the messages, where they were looked for; `other_bytes` is the rest.
+    `spoken` are the texts of the messages, where they were looked for; `other_bytes` is the rest,
+    in which a token that the request gives as a number counts as a byte.
     """
 
     text_bytes: int
@@ -87,21 +60,19 @@ class InputSize:
         )
 
 
-def whole_size(raw: bytes, body: Mapping[str, Any]) -> InputSize:
+def whole_size(raw: bytes, frames: int) -> InputSize:
     """The size at a glance, where there are no media: JSON is never shorter than its text."""
-    return InputSize(len(raw), 0, len(body["messages"]))
+    return InputSize(len(raw), 0, frames)
 
 
-def exact_size(body: Mapping[str, Any]) -> InputSize:
+def exact_size(parts: InputParts) -> InputSize:
     """The bytes of every key and value that may reach the model, and the media among them."""
-    messages = body["messages"]
     spoken: list[str] = []
-    spoken_bytes, media = _measure(messages, _TEMPLATE_KEYS, spoken)
-    rest = {name: value for name, value in body.items() if name not in _CONTROLS}
-    del rest["messages"]
-    other_bytes, more_media = _measure(rest, frozenset(), None)
+    spoken_bytes, media = _measure(parts.said, _TEMPLATE_KEYS, spoken)
+    other_bytes, more_media = _measure(parts.rest, frozenset(), None)
+    other_bytes += parts.token_ids
     return InputSize(
-        spoken_bytes + other_bytes, media + more_media, len(messages), tuple(spoken), other_bytes
+        spoken_bytes + other_bytes, media + more_media, parts.frames, tuple(spoken), other_bytes
     )
 
 

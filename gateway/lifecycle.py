@@ -30,6 +30,7 @@ from budgets.scopes import Charge, ScopeKind, Unit
 from budgets.thresholds import pressure_on
 from gateway.clock import new_request_id
 from gateway.desk import Asking, Call, Denial, Desk, Spending
+from gateway.dialects.port import Dialect
 from gateway.errors import (
     ApiError,
     budget_busy,
@@ -41,7 +42,6 @@ from gateway.errors import (
     run_killed,
 )
 from gateway.identity import OWN_RUN, Identity, identify
-from gateway.input_size import exact_size, whole_size
 from gateway.landings import approach_of
 from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
@@ -57,19 +57,15 @@ from gateway.response import (
     read_body,
 )
 from gateway.room import NO_MODELS, Room, room_of
+from gateway.sizing import appraise, measure
 from gateway.spending import Spender, outcome_of
 from gateway.tally import LedgerOutcome
 from gateway.waiting import Place, Turn, budget_key
-from gateway.wire import read_chat_request
 from routing.catalog import AUTO, Auto, ModelWish, Requested, TierWish
-from routing.classify import classify
 from routing.decide import NoRoute, RouteDecision, decide
-from routing.features import extract_with_text
 from routing.policies import RouteRequest
 
 LOG = logging.getLogger("weir.gateway")
-# A longer text is bounded by its bytes: counting it would take longer than the answer is worth.
-COUNTED_BYTES = 400_000
 # How often budgets may change while one request looks for money.
 MAX_CHANGES = 5
 
@@ -84,16 +80,16 @@ class Lifecycle:
         self._rules_weigh = any(policy.weighs_pressure for policy in desk.policies.values())
         self._under_way = 0
 
-    async def chat_completions(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one chat completion; every failure becomes one error in OpenAI's shape."""
+    async def answer(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; every failure becomes one error in the words of its dialect."""
         request_id = new_request_id()
         own = [(b"x-weir-request-id", request_id.encode())]
-        answer = Answer(send)
+        answer = Answer(send, dialect, request_id)
         self._under_way += 1
         try:
             if self._under_way > self._desk.limits.concurrent_requests:
                 raise overloaded(self._desk.limits.concurrent_requests)
-            await self._serve(request_id, scope, receive, answer)
+            await self._serve(request_id, dialect, scope, receive, answer)
         except ApiError as error:
             await self._fail(answer, error, own)
         except ClientGone:
@@ -124,8 +120,11 @@ class Lifecycle:
         self._desk.tally.refused(error.code)
         await answer.fail(error, own)
 
-    async def _serve(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
-        asking = self._classify(await self._admit(request_id, scope, receive))
+    async def _serve(
+        self, request_id: str, dialect: Dialect, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        call = await self._admit(request_id, dialect, scope, receive)
+        asking = appraise(self._desk, call)  # stage 2
         found = await self._set_aside(asking, last=not self._desk.line.is_open)
         if isinstance(found, Denial) and found.held_by and self._desk.line.is_open:
             found = await self._wait_for_money(asking, found, receive)
@@ -157,7 +156,7 @@ class Lifecycle:
         quoter = self._quoter(asking, room, last)
         route = self._decide(asking, quoter)
         if isinstance(route, RouteDecision) and not asking.is_measured and quoter.is_tight:
-            await self._measure(asking)
+            await measure(self._desk, asking)
             quoter = self._quoter(asking, room, last)
             route = self._decide(asking, quoter)
         if asking.kill is not None:
@@ -165,16 +164,6 @@ class Lifecycle:
         if isinstance(route, NoRoute):
             return Denial(route, no_route(route))
         return await self._reserve(asking, route, quoter, place)
-
-    async def _measure(self, asking: Asking) -> None:
-        """Bound the input by what it really is: at a glance it looks larger."""
-        asking.size, asking.is_measured = exact_size(asking.call.chat.body), True
-        vocabularies = self._desk.vocabularies
-        if vocabularies and asking.size.text_bytes <= COUNTED_BYTES:
-            count, spoken = self._desk.tokenizer.spoken_tokens, asking.size.spoken
-            names = set(vocabularies.values())
-            tokens = {name: await count(name, spoken) for name in names}
-            asking.spoken_tokens = {model: tokens[name] for model, name in vocabularies.items()}
 
     async def _wait_for_money(
         self, asking: Asking, denial: Denial, receive: Receive
@@ -199,19 +188,31 @@ class Lifecycle:
 
     # 1 ------------------------------------------------------------------------------------
 
-    async def _admit(self, request_id: str, scope: Scope, receive: Receive) -> Call:
+    async def _admit(
+        self, request_id: str, dialect: Dialect, scope: Scope, receive: Receive
+    ) -> Call:
         started_s = time.perf_counter()
         headers: RawHeaders = scope["headers"]
         principal = self._desk.authenticate(headers)
         raw = await read_body(scope, receive, self._desk.limits.body_bytes)
         if principal is None:
             raise self._desk.denial(headers)
-        chat = read_chat_request(raw)
-        identity = identify(principal, dict(headers), chat.body, request_id, self._desk.ids)
+        request = dialect.read(raw)
+        parties = dialect.parties(request)
+        identity = identify(principal, dict(headers), parties, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
-        charges, budgets = self._charges(identity, admitted_ms), self._desk.budgets.version
         return Call(
-            request_id, started_s, admitted_ms, principal, identity, chat, headers, charges, budgets
+            request_id=request_id,
+            started_s=started_s,
+            now_ms=admitted_ms,
+            principal=principal,
+            identity=identity,
+            dialect=dialect,
+            request=request,
+            headers=headers,
+            charges=() if dialect.is_free else self._charges(identity, admitted_ms),
+            budgets=self._desk.budgets.version,
+            query=scope.get("query_string", b""),
         )
 
     def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
@@ -227,18 +228,9 @@ class Lifecycle:
 
     def _readmitted(self, call: Call, waited_ms: float) -> Call:
         """The request as of now: a window may have begun anew, or a budget changed, meanwhile."""
-        now_ms = self._desk.now_ms()
-        charges, budgets = self._charges(call.identity, now_ms), self._desk.budgets.version
+        now_ms, budgets = self._desk.now_ms(), self._desk.budgets.version
+        charges = () if call.dialect.is_free else self._charges(call.identity, now_ms)
         return replace(call, now_ms=now_ms, charges=charges, budgets=budgets, waited_ms=waited_ms)
-
-    # 2 ------------------------------------------------------------------------------------
-
-    def _classify(self, call: Call) -> Asking:
-        chat = call.chat
-        features, text = extract_with_text(chat.body)
-        has_media = features.images or features.audio or features.files
-        size = exact_size(chat.body) if has_media else whole_size(chat.raw, chat.body)
-        return Asking(call, features, classify(features, text), size)
 
     # 3 ------------------------------------------------------------------------------------
 
@@ -286,7 +278,7 @@ class Lifecycle:
     def _quoter(self, asking: Asking, room: Room, last: bool) -> Quoter:
         return Quoter(
             prices=self._desk.prices,
-            request=asking.call.chat,
+            request=asking.call.request,
             room=room,
             now_s=asking.call.now_ms // 1000,
             answer_cap_tokens=self._desk.limits.answer_cap_tokens,
@@ -296,6 +288,9 @@ class Lifecycle:
             workflow=asking.call.identity.scopes.workflow,
             sizes=self._desk.sizes,
             spoken_tokens=asking.spoken_tokens,
+            service_tier=asking.call.dialect.service_tier(asking.call.request),
+            beyond=asking.beyond,
+            is_free=asking.call.dialect.is_free,
         )
 
     def _decide(self, asking: Asking, quoter: Quoter) -> RouteDecision | NoRoute:
@@ -308,6 +303,7 @@ class Lifecycle:
             features=asking.features,
             classification=asking.classification,
             pressure=asking.pressure,
+            dialect=call.dialect.speech,
         )
         return decide(
             request,
@@ -321,9 +317,9 @@ class Lifecycle:
 
     def _requested(self, call: Call) -> Requested:
         """What the model name asks for; a key may come with a policy of its own for `auto`."""
-        if call.chat.model == AUTO and call.principal.policy is not None:
+        if call.request.model == AUTO and call.principal.policy is not None:
             return Auto(call.principal.policy)
-        return self._desk.catalog.resolve(call.chat.model)
+        return self._desk.catalog.resolve(call.request.model)
 
     # 5 ------------------------------------------------------------------------------------
 

@@ -14,12 +14,19 @@ from dataclasses import dataclass, field, replace
 
 from budgets.admission import Headroom
 from budgets.answer_sizes import AnswerSizes
-from budgets.prices import Price, PriceCard, affordable_output_tokens, ceiling_nano
+from budgets.prices import (
+    DEFAULT_SERVICE_TIER,
+    Price,
+    PriceCard,
+    affordable_output_tokens,
+    ceiling_nano,
+)
 from budgets.scopes import Charge, Unit
 from budgets.value import value
+from gateway.dialects.unseen import Beyond
 from gateway.input_size import InputSize
 from gateway.room import Room
-from gateway.wire import ChatRequest
+from gateway.wire import ModelRequest
 from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.decide import Quote
 
@@ -74,13 +81,13 @@ class Quoter:
 
     `sizes` knows what the workflow's answers take, `step_tokens` is what a stream begins with where
     it does not (0: holds do not grow), and `spoken_tokens` what the messages are for each model
-    whose vocabulary is known.
+    whose vocabulary is known. `beyond` bounds what the request reads that is not in it.
 
     It remembers its bids: the decision asks for them first and the reservation again.
     """
 
     prices: PriceCard
-    request: ChatRequest
+    request: ModelRequest
     room: Room
     now_s: int
     answer_cap_tokens: int
@@ -90,6 +97,9 @@ class Quoter:
     workflow: str = ""
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     spoken_tokens: Mapping[str, int] = field(default_factory=dict)
+    service_tier: str = DEFAULT_SERVICE_TIER
+    beyond: Beyond | None = None
+    is_free: bool = False
     is_tight: bool = False  # whether a bid of it was
     _bids: dict[str, Bid | None] = field(default_factory=dict)
 
@@ -107,12 +117,11 @@ class Quoter:
         return self._bids[card.name]
 
     def _bid(self, card: ModelCard) -> Bid | None:
-        tier = self.request.body.get("service_tier")
-        price = self.prices.at(
-            card.price_model, self.now_s, tier if isinstance(tier, str) else "default"
-        )
+        price = self.prices.at(card.price_model, self.now_s, self.service_tier)
         if price is None:
             return None
+        if self.is_free:
+            return Bid(price, 0, 0, 0, None, 0, 0)
         input_tokens = self.input_tokens(card)
         asked, choices = self.request.output_tokens, self.request.choices
         most = card.max_output_tokens
@@ -192,7 +201,8 @@ class Quoter:
     def input_tokens(self, card: ModelCard) -> int:
         """At most so many input tokens with a model."""
         spoken = self.spoken_tokens.get(card.name)
-        return self.size.bound_tokens(card.prompt_overhead_tokens, spoken)
+        seen = self.size.bound_tokens(card.prompt_overhead_tokens, spoken)
+        return seen if self.beyond is None else self.beyond.bound(seen, card.context_tokens)
 
 
 def _fitting(left: Headroom, price: Price, input_tokens: int) -> int:

@@ -8,45 +8,40 @@ import orjson
 from budgets.prices import Cost
 from budgets.usage import TokenUsage
 from gateway.clock import now_ms, since_ms
-from gateway.identity import Identity
-from gateway.wire import ChatRequest
+from gateway.desk import Call
 from routing.classify import Classification
 from routing.decide import NoRoute, RouteDecision
 from telemetry.event import SCHEMA_VERSION, Ending, EventKind, TelemetryEvent, UsageSource
 
-CHAT_ROUTE = "chat.completions"
-
 
 def begin_event(
+    call: Call,
     *,
-    request_id: str,
-    admitted_ms: int,
-    identity: Identity,
-    chat: ChatRequest,
     classification: Classification,
     route: RouteDecision | NoRoute,
     tier: str,
     reserved_nano: int,
 ) -> TelemetryEvent:
     """The event as known before a provider is asked: who, what for, and why this model."""
-    scopes = identity.scopes
+    identity, request = call.identity, call.request
+    scopes, request_id = identity.scopes, call.request_id
     chosen = route.model if isinstance(route, RouteDecision) else None
     return TelemetryEvent(
         event_id=request_id,
         schema_version=SCHEMA_VERSION,
         kind=EventKind.REQUEST,
         request_id=request_id,
-        admitted_ms=admitted_ms,
-        ended_ms=admitted_ms,
+        admitted_ms=call.now_ms,
+        ended_ms=call.now_ms,
         org=scopes.org,
         team=scopes.team,
         key_id=scopes.key,
         workflow=identity.workflow,
         run_id=identity.run,
         run_source=identity.run_source,
-        route=CHAT_ROUTE,
-        streamed=chat.stream,
-        requested_model=chat.model[:256],
+        route=call.dialect.name,
+        streamed=request.stream,
+        requested_model=request.model[:256],
         policy=route.policy or "",
         task=classification.task,
         difficulty=classification.difficulty,

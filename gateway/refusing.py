@@ -17,10 +17,7 @@ def begin(
     """The event of a request as known once its route is decided."""
     call = asking.call
     event = begin_event(
-        request_id=call.request_id,
-        admitted_ms=call.now_ms,
-        identity=call.identity,
-        chat=call.chat,
+        call,
         classification=asking.classification,
         route=route,
         tier=_tier_of(desk, route),

@@ -13,11 +13,11 @@ from dataclasses import replace
 
 import orjson
 
-from budgets.usage import TokenUsage, UsageFault, usage_from_openai
+from budgets.usage import TokenUsage, UsageFault
 from budgets.value import value
 from gateway.allowance import Allowance
+from gateway.dialects.port import Dialect, Meter
 from gateway.errors import ApiError, stream_cut, upstream_failed
-from gateway.meter import StreamMeter
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.response import HangUpWatch, Receive, Send, send_part
 from gateway.tokenizer import texts_in
@@ -32,8 +32,9 @@ class Outcome:
     """How the relay ended: exactly one ending, the usage if the provider told it, and what is left.
 
     `body` is a whole answer, or the end of a stream that is still to be sent. `output_tokens`
-    counts what was generated where the provider reported nothing. `billed` is false where the
-    provider refused or was never reached.
+    counts what was generated where the provider reported nothing; `early` is then what it said of
+    the input, and `tool_uses` how often it used tools of its own. `billed` is false where the
+    provider refused or was never reached. `response_id` is what later requests may go on from.
     """
 
     ending: Ending
@@ -45,6 +46,9 @@ class Outcome:
     error: ApiError | None = None
     billed: bool = True
     streamed: bool = False
+    early: TokenUsage | None = None
+    tool_uses: int = 0
+    response_id: str = ""
 
     @property
     def error_code(self) -> str:
@@ -54,8 +58,17 @@ class Outcome:
         return f"upstream_{self.status}" if self.status >= 400 else ""
 
 
-async def relay_whole(reply: UpstreamReply, provider: str, count: Callable[[str], int]) -> Outcome:
-    """Read a whole answer and find its usage; a broken answer becomes an error to send instead."""
+async def relay_whole(
+    reply: UpstreamReply,
+    provider: str,
+    dialect: Dialect,
+    count: Callable[[str], int],
+    most_tokens: int,
+) -> Outcome:
+    """Read a whole answer and find its usage; a broken answer becomes an error to send instead.
+
+    `most_tokens` of output can be billed: without any, nothing needs to be counted.
+    """
     try:
         body = await reply.read()
     except UpstreamError as error:
@@ -67,25 +80,26 @@ async def relay_whole(reply: UpstreamReply, provider: str, count: Callable[[str]
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
         fault = UsageFault("body", "no JSON")
-        tokens = count(body.decode("utf-8", "replace"))
+        tokens = count(body.decode("utf-8", "replace")) if most_tokens else 0
         return Outcome(Ending.COMPLETED, reply.status, body, fault=fault, output_tokens=tokens)
-    usage = usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
+    usage, own_id = dialect.usage_in(answer), dialect.id_in(answer)
     if isinstance(usage, UsageFault):
-        tokens = _count_answer(answer, count)
-        return Outcome(Ending.COMPLETED, reply.status, body, fault=usage, output_tokens=tokens)
-    return Outcome(Ending.COMPLETED, reply.status, body, usage)
+        tokens = _count_answer(answer, dialect, count) if most_tokens else 0
+        return Outcome(
+            Ending.COMPLETED,
+            reply.status,
+            body,
+            fault=usage,
+            output_tokens=tokens,
+            response_id=own_id,
+        )
+    return Outcome(Ending.COMPLETED, reply.status, body, usage, response_id=own_id)
 
 
-def _count_answer(answer: object, count: Callable[[str], int]) -> int:
+def _count_answer(answer: object, dialect: Dialect, count: Callable[[str], int]) -> int:
     """Tokens that were generated in a whole answer; all its text where it has another shape."""
-    choices = answer.get("choices") if isinstance(answer, dict) else None
-    if isinstance(choices, list):
-        deltas = [{"delta": one.get("message")} for one in choices if isinstance(one, dict)]
-        meter = StreamMeter(0, count)
-        meter.feed(b"data: " + orjson.dumps({"choices": deltas}) + b"\n\n")
-        if tokens := meter.output_tokens():
-            return tokens
-    return count("\n".join(texts_in(answer)))
+    generated = "".join(dialect.texts_in(answer))
+    return count(generated) if generated else count("\n".join(texts_in(answer)))
 
 
 def _broken(error: UpstreamError, provider: str, status: int, *, output_tokens: int = 0) -> Outcome:
@@ -105,6 +119,7 @@ class StreamRelay:
         "_meter",
         "_provider",
         "_reply",
+        "_request_id",
         "_send",
     )
 
@@ -117,7 +132,8 @@ class StreamRelay:
         hide_usage: bool,
         allowance: Allowance,
         limit_s: float,
-        count: Callable[[str], int],
+        meter: Meter,
+        request_id: str,
     ) -> None:
         self._reply = reply
         self._send = send
@@ -125,7 +141,8 @@ class StreamRelay:
         self._hide_usage = hide_usage
         self._allowance = allowance
         self._limit_s = limit_s
-        self._meter = StreamMeter(allowance.tokens, count)
+        self._request_id = request_id
+        self._meter = meter
         self._meter.allow(allowance.tokens, allowance.watermark_tokens)
 
     async def run(self, receive: Receive) -> Outcome:
@@ -139,10 +156,11 @@ class StreamRelay:
                 if watch.gone:
                     return self._outcome(Ending.CLIENT_GONE, b"")
                 broken = _broken(error, self._provider, self._reply.status)
-                tail = b"" if broken.error is None else broken.error.as_sse()
-                return self._outcome(broken.ending, tail, broken.error)
+                return self._failed(broken.ending, broken.error)
             except (asyncio.CancelledError, TimeoutError):
                 self._reply.close()
+                if self._meter.torn:
+                    return self._torn(Ending.DEADLINE_HIT, UpstreamFault.TOTAL_TIMEOUT)
                 return self._outcome(Ending.DEADLINE_HIT, b"")
 
     async def _pump(self, watch: HangUpWatch) -> Outcome:
@@ -166,6 +184,8 @@ class StreamRelay:
                 await self._hold_more()
         if watch.gone:
             return self._outcome(Ending.CLIENT_GONE, b"")
+        if self._meter.torn:
+            return self._torn(Ending.UPSTREAM_FAILED, UpstreamFault.BROKEN)
         ending = Ending.UPSTREAM_FAILED if self._meter.error_seen else Ending.COMPLETED
         return self._outcome(ending, b"".join(kept) + self._meter.pending)
 
@@ -184,11 +204,19 @@ class StreamRelay:
         self._reply.close()
         if passed:
             await send_part(self._send, b"".join(passed))
-        error = stream_cut(self._allowance.hold.amount_nano)
-        return self._outcome(Ending.KILLED, error.as_sse(), error)
+        return self._failed(Ending.KILLED, stream_cut(self._allowance.hold.amount_nano))
+
+    def _torn(self, ending: Ending, fault: UpstreamFault) -> Outcome:
+        """A stream that is over before its dialect's own end, which SDKs take for a whole one."""
+        error = UpstreamError(fault, "the stream ended before its end")
+        return self._failed(ending, upstream_failed(error, self._provider))
+
+    def _failed(self, ending: Ending, error: ApiError | None) -> Outcome:
+        tail = b"" if error is None else self._meter.fail(error, self._request_id)
+        return self._outcome(ending, tail, error)
 
     def _outcome(self, ending: Ending, tail: bytes, error: ApiError | None = None) -> Outcome:
-        usage = self._meter.usage
+        meter, usage = self._meter, self._meter.usage
         if ending is Ending.KILLED:
             usage = None  # a report seen before the cut tells less than what was generated
         return Outcome(
@@ -196,8 +224,11 @@ class StreamRelay:
             self._reply.status,
             tail,
             usage,
-            self._meter.fault,
-            0 if usage is not None else self._meter.output_tokens(),
+            meter.fault,
+            0 if usage is not None else meter.output_tokens(),
             error,
             streamed=True,
+            early=meter.early,
+            tool_uses=sum(meter.extras.tool_uses.values()),
+            response_id=meter.response_id,
         )

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
 from typing import Any, TypeVar
 
+from gateway.dialects.openai_style import OPENAI
+from gateway.dialects.port import Voice
 from gateway.errors import ApiError, body_too_large
 
 Scope = MutableMapping[str, Any]
@@ -97,18 +99,27 @@ async def send_whole(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, error: ApiError, own: Iterable[tuple[bytes, bytes]] = ()) -> None:
-    """An error in the shape SDKs read."""
-    await send_whole(send, error.status, [*error.headers(), *own], error.body())
+async def send_error(
+    send: Send,
+    error: ApiError,
+    own: Iterable[tuple[bytes, bytes]] = (),
+    voice: Voice = OPENAI,
+    request_id: str = "",
+) -> None:
+    """An error in the shape that the caller's SDK reads."""
+    headers = [*voice.error_headers(error, request_id), *own]
+    await send_whole(send, error.status, headers, voice.error_body(error, request_id))
 
 
 class Answer:
     """One response under way: `send`, and whether its head has gone out."""
 
-    __slots__ = ("_send", "begun")
+    __slots__ = ("_request_id", "_send", "_voice", "begun")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, voice: Voice = OPENAI, request_id: str = "") -> None:
         self._send = send
+        self._voice = voice
+        self._request_id = request_id
         self.begun = False
 
     async def __call__(self, message: Message) -> None:
@@ -118,9 +129,9 @@ class Answer:
     async def fail(self, error: ApiError, own: Iterable[tuple[bytes, bytes]]) -> None:
         """Tell the client: as the whole response, or at the end of a stream that had begun."""
         if self.begun:
-            await end_stream(self._send, error.as_sse())
+            await end_stream(self._send, self._voice.error_event(error, self._request_id))
         else:
-            await send_error(self._send, error, own)
+            await send_error(self._send, error, own, self._voice, self._request_id)
 
 
 async def start_stream(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:

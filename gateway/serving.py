@@ -147,7 +147,14 @@ def settle_garbage_collection() -> None:
     gc.set_threshold(20_000, 50, 100)
 
 
+def _not_of_websockets(record: logging.LogRecord) -> bool:
+    """Clients that try a WebSocket first are told to do without; the log need not be."""
+    text = record.getMessage()
+    return "Unsupported upgrade request" not in text and "No supported WebSocket" not in text
+
+
 def uvicorn_config(application: Any) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(_not_of_websockets)
     return uvicorn.Config(
         application,
         http="httptools",

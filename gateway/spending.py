@@ -3,6 +3,8 @@
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
+from urllib.parse import quote
 
 from budgets.ledger import Bill, HoldState, postings
 from budgets.money import format_usd
@@ -12,6 +14,7 @@ from budgets.usage import TokenUsage
 from gateway.allowance import Allowance
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
+from gateway.dialects.port import Bounds
 from gateway.errors import upstream_failed
 from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamReply
 from gateway.records import add_money, end_event, stamp
@@ -29,13 +32,14 @@ from gateway.response import (
     unless_gone,
 )
 from gateway.tally import LedgerOutcome
-from gateway.wire import upstream_body
 from routing.catalog import ModelCard
 from routing.health import counts_as_failure
 from telemetry.event import Ending, UsageSource
 
 # What a relay may take beyond the provider's own time limit, whose word is to come first.
 RELAY_SLACK_S = 2.0
+QUERY_SAFE = "!$%&'()*+,/:;=?@[]~"
+REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
 PASSED_HEADERS = frozenset(
     {
         b"accept",
@@ -96,7 +100,7 @@ class Spender:
                     Ending.UPSTREAM_FAILED,
                     0,
                     b"",
-                    output_tokens=0 if spending.call.chat.stream else UNKNOWN_LENGTH,
+                    output_tokens=0 if spending.call.request.stream else UNKNOWN_LENGTH,
                     error=failure,
                     billed=error.reached_provider,
                 )
@@ -114,27 +118,31 @@ class Spender:
 
     async def _ask(self, spending: Spending, card: ModelCard, receive: Receive) -> UpstreamReply:
         """Open the call; a stream is let go with its client, a whole answer is billed anyway."""
-        desk = self._desk
-        chat = spending.call.chat
-        passed = [pair for pair in spending.call.headers if pair[0] in PASSED_HEADERS]
-        body = upstream_body(
-            chat,
-            card.upstream_model,
+        desk, call = self._desk, spending.call
+        passed = [pair for pair in call.headers if pair[0] in PASSED_HEADERS]
+        beyond = spending.quoter.beyond
+        bounds = Bounds(
             spending.bids[card.name].inject_tokens,
             desk.limit_fields[card.provider],
+            None if beyond is None else beyond.uses.inject,
         )
+        body = call.dialect.upstream_body(call.request, card.upstream_model, bounds)
+        path = call.dialect.path
+        if call.query:
+            path = f"{path}?{quote(call.query, safe=QUERY_SAFE)}"
         opening = desk.providers[card.provider].open(
-            UpstreamCall("/chat/completions", body, tuple(passed), desk.timeouts[card.provider])
+            UpstreamCall(path, body, tuple(passed), desk.timeouts[card.provider])
         )
-        return await (unless_gone(opening, receive) if chat.stream else opening)
+        return await (unless_gone(opening, receive) if call.request.stream else opening)
 
     async def _relay(
         self, spending: Spending, reply: UpstreamReply, receive: Receive, send: Send
     ) -> Outcome:
-        chat = spending.call.chat
-        if not (chat.stream and reply.status < 300 and _is_event_stream(reply.headers)):
-            return await relay_whole(reply, spending.card.provider, self._desk.tokenizer.count)
+        call, count = spending.call, self._desk.tokenizer.count
         bid = spending.bids[spending.card.name]
+        if not (call.request.stream and reply.status < 300 and _is_event_stream(reply.headers)):
+            most = bid.total_output_tokens
+            return await relay_whole(reply, spending.card.provider, call.dialect, count, most)
         allowance = Allowance(
             self._desk.ledger,
             spending.reservation,
@@ -155,10 +163,11 @@ class Spender:
             reply,
             send,
             provider=spending.card.provider,
-            hide_usage=not chat.wants_usage,
+            hide_usage=not call.request.wants_usage,
             allowance=allowance,
             limit_s=self._time_left_s(spending) + RELAY_SLACK_S,
-            count=self._desk.tokenizer.count,
+            meter=call.dialect.meter(allowance.tokens, count),
+            request_id=call.request_id,
         )
         try:
             return await relay.run(receive)
@@ -173,7 +182,8 @@ class Spender:
 
     async def _cost(self, spending: Spending, outcome: Outcome) -> Cost | None:
         """Price what the provider reported, or an estimate marked so; None: nothing is billed."""
-        if not outcome.billed:
+        call = spending.call
+        if not outcome.billed or call.dialect.is_free:
             return None
         source = UsageSource.PROVIDER
         usage = outcome.usage
@@ -183,23 +193,29 @@ class Spender:
         bid = spending.bids[spending.card.name]
         price = cost(bid.price, usage)
         if source is UsageSource.PROVIDER and outcome.ending is Ending.COMPLETED:
-            each = -(-usage.output_tokens // spending.call.chat.choices)
-            workflow = spending.call.identity.scopes.workflow
-            self._desk.sizes.learn(workflow, spending.card.name, each)
+            each = -(-usage.output_tokens // call.request.choices)
+            self._desk.sizes.learn(call.identity.scopes.workflow, spending.card.name, each)
+        if call.dialect.goes_on:
+            total = usage.input_tokens + usage.output_tokens
+            known = total if source is UsageSource.PROVIDER else None
+            self._desk.responses.learn(call.identity.scopes.team, outcome.response_id, known)
         add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))
         spending.bill = _bill(spending, price.total_nano, usage)
         return price
 
     async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
-        counted = await self._desk.tokenizer.count_prompt(spending.call.chat.body)
-        bid = spending.bids[spending.card.name]
-        return TokenUsage(
-            fresh=min(
-                counted + spending.card.prompt_overhead_tokens,
-                spending.quoter.input_tokens(spending.card),
-            ),
-            output=min(outcome.output_tokens, bid.total_output_tokens),
-        )
+        """The input as the provider told it before the end, or counted; the output as counted."""
+        call, card, quoter = spending.call, spending.card, spending.quoter
+        output = min(outcome.output_tokens, spending.bids[card.name].total_output_tokens)
+        early = outcome.early
+        if early is not None and early.input_tokens:
+            return replace(early, output=output, reasoning=0, audio_output=0)
+        counted = await self._desk.tokenizer.count_prompt(call.dialect.input_parts(call.request))
+        counted += card.prompt_overhead_tokens
+        if quoter.beyond is not None:
+            counted += quoter.beyond.known_tokens or 0
+            counted *= 1 + outcome.tool_uses
+        return TokenUsage(fresh=min(counted, quoter.input_tokens(card)), output=output)
 
     def _frontier_nano(self, spending: Spending, usage: TokenUsage) -> int:
         """What the same tokens cost with the frontier model; 0 where that has no price."""
@@ -269,7 +285,8 @@ class Spender:
             bill, cost_nano = spending.bill, spending.event.cost_nano
             own += spending.approach.headers(cost_nano, bill.tokens, int(bool(bill.model)))
         if outcome.error is not None:
-            await send_error(send, outcome.error, own)
+            call = spending.call
+            await send_error(send, outcome.error, own, call.dialect, call.request_id)
             return
         await send_whole(send, outcome.status, relayed_headers(upstream or (), own), outcome.body)
 
@@ -309,7 +326,7 @@ def _bill(spending: Spending, cost_nano: int, usage: TokenUsage) -> Bill:
 def _request_id_of(headers: RawHeaders) -> str:
     """The provider's own name for the request, by which its support finds it."""
     for name, content in headers:
-        if name == b"x-request-id":
+        if name in REQUEST_ID_HEADERS:
             return content[:256].decode("latin-1")
     return ""
 

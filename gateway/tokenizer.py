@@ -14,6 +14,7 @@ from typing import Any
 
 import tiktoken
 
+from gateway.dialects.port import InputParts
 from gateway.input_size import MESSAGE_OVERHEAD_TOKENS
 from routing.catalog import ModelCard
 
@@ -82,24 +83,18 @@ class Tokenizer:
         """Tokens of a text; about 0.3 ms for 1,000 tokens."""
         return len(self._encoding.encode_ordinary(text))
 
-    async def count_prompt(self, body: Mapping[str, Any]) -> int:
-        """Tokens of a request's messages and tools by this vocabulary, without media."""
-        text = "\n".join(prompt_texts(body))
+    async def count_prompt(self, parts: InputParts) -> int:
+        """Tokens of what a request says and brings along by this vocabulary, without media."""
+        text = "\n".join(texts_in([parts.said, parts.rest]))
         if len(text) <= OFF_LOOP_CHARS:
             tokens = self.count(text)
         else:
             tokens = await asyncio.to_thread(self.count, text)
-        return tokens + MESSAGE_OVERHEAD_TOKENS * len(body["messages"])
+        return tokens + parts.token_ids + MESSAGE_OVERHEAD_TOKENS * parts.frames
 
 
 def _spoken(encoding: tiktoken.Encoding, texts: Sequence[str]) -> int:
     return sum(len(encoding.encode_ordinary(text)) for text in texts)
-
-
-def prompt_texts(body: Mapping[str, Any]) -> Iterable[str]:
-    """Every text of a request that a provider turns into input tokens."""
-    names = ("messages", "tools", "functions", "response_format", "prediction")
-    return texts_in([body.get(name) for name in names])
 
 
 def texts_in(value: Any) -> Iterator[str]:

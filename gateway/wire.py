@@ -28,7 +28,7 @@ MAX_DEPTH = 200
 
 
 @value
-class ChatRequest:
+class ModelRequest:
     """A checked request body: the bytes as they came and a view of them."""
 
     raw: bytes
@@ -40,43 +40,32 @@ class ChatRequest:
     choices: int
 
 
-def read_chat_request(raw: bytes) -> ChatRequest:
+def read_chat_request(raw: bytes) -> ModelRequest:
     """Parse and check the fields Weir acts on; raise ApiError (400) naming the field and the fix.
 
     What Weir does not act on is the provider's to judge.
     """
-    body = _parse_object(raw)
-    model = body.get("model")
-    if not isinstance(model, str) or not model:
-        raise bad_request(
-            '`model` must be a name such as "auto".'
-            if "model" in body
-            else '`model` is missing: name one, for example "auto".',
-            "model",
-            "invalid_type" if "model" in body else "missing_required_parameter",
-        )
-    _check_messages(body)
-    stream = body.get("stream")
-    if stream is not None and not isinstance(stream, bool):
-        raise bad_request("`stream` must be true or false.", "stream", "invalid_type")
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise bad_request("`stream_options` must be an object.", "stream_options", "invalid_type")
-    _refuse_other_limits(body)
+    body = parse_object(raw)
+    model = model_of(body)
+    check_messages(body)
+    stream = flag(body, "stream")
+    options = stream_options(body)
+    refuse_other_limits(body)
     # Some servers make `best_of` answers, bill them all and send the best `n`.
-    choices = max(_positive(body, "n") or 1, _positive(body, "best_of") or 1)
-    return ChatRequest(
+    choices = max(positive(body, "n") or 1, positive(body, "best_of") or 1)
+    return ModelRequest(
         raw=raw,
         body=body,
         model=model,
-        stream=bool(stream),
-        wants_usage=bool(options and options.get("include_usage")),
+        stream=stream,
+        wants_usage=bool(options.get("include_usage")),
         output_tokens=_output_limit(body),
         choices=choices,
     )
 
 
-def _parse_object(raw: bytes) -> dict[str, Any]:
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a body; raise ApiError (400) for other JSON, duplicate keys and depth."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -139,7 +128,38 @@ def _refuse_duplicates(raw: bytes) -> None:
     json.loads(raw, object_pairs_hook=unique, strict=False)
 
 
-def _check_messages(body: Mapping[str, Any]) -> None:
+def model_of(body: Mapping[str, Any]) -> str:
+    """The model's name; raise ApiError (400) where there is none."""
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise bad_request(
+            '`model` must be a name such as "auto".'
+            if "model" in body
+            else '`model` is missing: name one, for example "auto".',
+            "model",
+            "invalid_type" if "model" in body else "missing_required_parameter",
+        )
+    return model
+
+
+def flag(body: Mapping[str, Any], field: str) -> bool:
+    """A field that is true or not; raise ApiError (400) for anything but a truth value."""
+    found = body.get(field)
+    if found is not None and not isinstance(found, bool):
+        raise bad_request(f"`{field}` must be true or false.", field, "invalid_type")
+    return bool(found)
+
+
+def stream_options(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the client wants of its stream; raise ApiError (400) where it is no object."""
+    options = body.get("stream_options")
+    if options is not None and not isinstance(options, dict):
+        raise bad_request("`stream_options` must be an object.", "stream_options", "invalid_type")
+    return options or {}
+
+
+def check_messages(body: Mapping[str, Any]) -> None:
+    """Raise ApiError (400) where `messages` is no list of objects that each have a role."""
     messages = body.get("messages")
     if messages is None:
         raise bad_request(
@@ -165,16 +185,18 @@ def _check_messages(body: Mapping[str, Any]) -> None:
             )
 
 
-def _positive(body: Mapping[str, Any], field: str) -> int | None:
+def positive(body: Mapping[str, Any], field: str, least: int = 1) -> int | None:
+    """A count, None where there is none; raise ApiError (400) for anything else."""
     value = body.get(field)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 31:
-        raise bad_request(f"`{field}` must be a whole number of at least 1.", field)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 1 << 31:
+        raise bad_request(f"`{field}` must be a whole number of at least {least}.", field)
     return value
 
 
-def _refuse_other_limits(body: Mapping[str, Any]) -> None:
+def refuse_other_limits(body: Mapping[str, Any]) -> None:
+    """Raise ApiError (400) for a field that some servers heed before the ones that bound them."""
     for field, usual in OTHER_LIMITS.items():
         if body.get(field) is not None:
             raise bad_request(
@@ -186,12 +208,12 @@ def _refuse_other_limits(body: Mapping[str, Any]) -> None:
 
 def _output_limit(body: Mapping[str, Any]) -> int | None:
     """What bounds the answer; the smaller one where both fields are set."""
-    limits = [value for field in LIMIT_FIELDS if (value := _positive(body, field)) is not None]
+    limits = [value for field in LIMIT_FIELDS if (value := positive(body, field)) is not None]
     return min(limits, default=None)
 
 
 def upstream_body(
-    request: ChatRequest, upstream_model: str, output_tokens: int | None, limit_field: str
+    request: ModelRequest, upstream_model: str, output_tokens: int | None, limit_field: str
 ) -> bytes:
     """The bytes for the provider: the model's own name, and usage reported on streams.
 
@@ -271,4 +293,17 @@ def _skip_space(text: str, at: int) -> int:
     return at
 
 
-__all__ = ["ApiError", "ChatRequest", "read_chat_request", "splice", "upstream_body"]
+__all__ = [
+    "ApiError",
+    "ModelRequest",
+    "check_messages",
+    "flag",
+    "model_of",
+    "parse_object",
+    "positive",
+    "read_chat_request",
+    "refuse_other_limits",
+    "splice",
+    "stream_options",
+    "upstream_body",
+]

@@ -1,4 +1,4 @@
-"""Which models can serve a request: health, abilities, price, room and money, in that order."""
+"""Which models can serve a request: dialect, health, abilities, price, room, money, in order."""
 
 from collections.abc import Callable, Iterable
 
@@ -61,6 +61,7 @@ class Survey:
     """The verdicts on the models looked at so far; lives for one `decide`."""
 
     __slots__ = (
+        "_dialect",
         "_features",
         "_headroom_nano",
         "_health",
@@ -78,7 +79,10 @@ class Survey:
         quote: Callable[[ModelCard], Quote],
         headroom_nano: int | None,
         now_ms: int,
+        dialect: str = "",
     ) -> None:
+        """`dialect` is the way of asking; empty asks for none."""
+        self._dialect = dialect
         self._features = features
         self._health = health
         self._quote = quote
@@ -102,6 +106,10 @@ class Survey:
         return kept
 
     def _judge(self, card: ModelCard, tier: str) -> Candidate | Rejection:
+        spoken = card.dialects
+        if spoken is not None and self._dialect and self._dialect not in spoken:
+            why = f"{card.provider} does not speak {self._dialect}"
+            return Rejection(card.name, RejectionCode.DIALECT, why)
         down = self._health.why_down(card.provider, card.name, self._now_ms)
         if down is not None:
             return Rejection(card.name, RejectionCode.PROVIDER_DOWN, down)

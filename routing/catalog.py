@@ -30,7 +30,8 @@ class ModelCard:
     `price_model` the name in the price card. `prompt_overhead_tokens` is what the provider's
     template adds to a prompt. A `stand_in` answers in the place of a model that is not connected.
     `tokenizer` is how its input is bounded: `bytes`, a tiktoken vocabulary that is truly the
-    model's, or `auto` for one that goes by the model's name.
+    model's, or `auto` for one that goes by the model's name. `dialects` are the ways of asking
+    that it answers, None where it answers all.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelCard:
     aliases: tuple[str, ...] = ()
     stand_in: bool = False
     tokenizer: str = "bytes"
+    dialects: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class RejectionCode(StrEnum):
     """Why a model is no candidate; the list is closed."""
 
     NOT_ASKED = "not_asked"
+    DIALECT = "dialect"
     PROVIDER_DOWN = "provider_down"
     CAPABILITY_MISSING = "capability_missing"
     CONTEXT_EXCEEDED = "context_exceeded"

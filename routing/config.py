@@ -143,7 +143,9 @@ def _check_client_name(name: str, taken: Mapping[str, str], path: tuple[str | in
         raise ConfigFault(path, f"{name!r} already means model {taken[name]!r}")
 
 
-def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> Iterable[ModelCard]:
+def _cards(
+    models: Mapping[str, ModelSection], providers: Mapping[str, Collection[str] | None]
+) -> Iterable[ModelCard]:
     taken: dict[str, str] = {}
     for name in models:
         _check_client_name(name, taken, ("models", name))
@@ -153,6 +155,7 @@ def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> It
         for index, alias in enumerate(section.aliases):
             _check_client_name(alias, taken, ("models", name, "aliases", index))
             taken[alias] = name
+        spoken = providers[section.provider]
         yield ModelCard(
             name=name,
             provider=section.provider,
@@ -165,6 +168,7 @@ def _cards(models: Mapping[str, ModelSection], providers: Collection[str]) -> It
             aliases=section.aliases,
             stand_in=section.stand_in,
             tokenizer=section.tokenizer,
+            dialects=None if spoken is None else frozenset(spoken),
         )
 
 
@@ -187,10 +191,11 @@ def _tiers(tiers: Mapping[str, TierSection], models: Collection[str]) -> Iterabl
 def build_catalog(
     models: Mapping[str, ModelSection],
     tiers: Mapping[str, TierSection],
-    providers: Collection[str],
+    providers: Mapping[str, Collection[str] | None],
 ) -> Catalog:
     """The catalog of the `[models]` and `[tiers]` sections; raise ConfigFault for bad references.
 
+    `providers` have the dialects that they speak, None where they speak all.
     Models are priced under their own name. Tiers without `rank` take their position in the file,
     from 1.
     """

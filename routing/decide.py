@@ -48,6 +48,7 @@ class NoRouteCode(StrEnum):
 
     UNKNOWN_MODEL = "unknown_model"
     UNKNOWN_POLICY = "unknown_policy"
+    DIALECT = "dialect"
     PROVIDER_DOWN = "provider_down"
     CAPABILITY_MISSING = "capability_missing"
     CONTEXT_EXCEEDED = "context_exceeded"
@@ -254,7 +255,7 @@ def decide(
     plan = _plan(request, catalog, policies)
     if isinstance(plan, NoRoute):
         return plan
-    survey = Survey(request.features, health, quote, headroom_nano, now_ms)
+    survey = Survey(request.features, health, quote, headroom_nano, now_ms, request.dialect)
     tried: list[str] = []
     for tier, models in plan.tiers:
         tried.append(tier)
@@ -266,7 +267,7 @@ def decide(
         del survey.rejected[cheapest.model.name]
         tried = [name for name in tried if name != tier] + [tier]
         return _decision(plan, tried, [cheapest], survey, catalog, headroom_nano, over=True)
-    return _no_route(plan, survey, catalog)
+    return _no_route(plan, survey, catalog, request.dialect)
 
 
 def _decision(
@@ -318,7 +319,7 @@ def _header_line(text: str) -> str:
     return line if len(line) <= REASON_CHARS else line[: REASON_CHARS - 3] + "..."
 
 
-def _no_route(plan: _Plan, survey: Survey, catalog: Catalog) -> NoRoute:
+def _no_route(plan: _Plan, survey: Survey, catalog: Catalog, dialect: str) -> NoRoute:
     """The refusal; its code is the models' common one, or the one that may pass by itself."""
     rejections = survey.rejected.values()
     codes = {rejection.code for rejection in rejections}
@@ -331,9 +332,24 @@ def _no_route(plan: _Plan, survey: Survey, catalog: Catalog) -> NoRoute:
     shown = [f"{rejection.model}: {rejection.why}" for rejection in rejections][:MODELS_IN_MESSAGE]
     more = len(rejections) - len(shown)
     rest = f"; and {more} more" if more else ""
+    if code is NoRouteCode.DIALECT:
+        rest += f". {_who_speaks(dialect, catalog)}"
     return NoRoute(
         code,
         f"{plan.because}, but no model can answer: {'; '.join(shown)}{rest}",
         (*rejections, *catalog.unasked(survey.rejected)),
         plan.policy,
     )
+
+
+def _who_speaks(dialect: str, catalog: Catalog) -> str:
+    """Which models answer a dialect, for a client that asked others."""
+    speakers = [
+        f"{card.name} ({card.provider})"
+        for card in catalog.models.values()
+        if card.dialects is None or dialect in card.dialects
+    ]
+    if not speakers:
+        return f"No model here speaks {dialect}."
+    shown = ", ".join(speakers[:MODELS_IN_MESSAGE])
+    return f"Models that speak {dialect}: {shown}{', ...' if speakers[MODELS_IN_MESSAGE:] else ''}."

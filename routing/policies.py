@@ -31,7 +31,8 @@ class Fallback(StrEnum):
 class RouteRequest:
     """Everything about one request that routing may look at.
 
-    `pressure` is None where nobody asked for it, or no budget limits the request.
+    `pressure` is None where nobody asked for it, or no budget limits the request. `dialect` is the
+    way of asking, which a model has to answer; empty asks for none.
     """
 
     requested: Requested
@@ -41,6 +42,7 @@ class RouteRequest:
     features: Features
     classification: Classification
     pressure: Pressure | None = None
+    dialect: str = ""
 
 
 @dataclass(frozen=True, slots=True)

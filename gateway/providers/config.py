@@ -28,6 +28,8 @@ from gateway.providers.script import parse_script
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$")]
+DialectName = Literal["chat", "completions", "responses", "embeddings", "messages", "count_tokens"]
+Dialects = Annotated[tuple[DialectName, ...], Field(min_length=1)]
 OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -60,10 +62,19 @@ class _ProviderSection(_Section):
         return None
 
 
+_OPENAI: Mapping[str, Any] = {
+    "output_limit_field": "max_completion_tokens",
+    "dialects": ("chat", "completions", "responses", "embeddings"),
+}
+_ANTHROPIC: Mapping[str, Any] = {"dialects": ("chat", "messages", "count_tokens")}
+
+
 class OpenAIHttpSection(_ProviderSection):
     """An OpenAI-compatible API over HTTP."""
 
     kind: Literal["openai_http"]
+    # At api.openai.com and Azure also responses; at api.anthropic.com messages and count_tokens.
+    dialects: Dialects = ("chat", "completions", "embeddings")
     base_url: str
     api_key_env: EnvName | None = None
     api_key_header: HeaderName = "authorization"
@@ -76,17 +87,17 @@ class OpenAIHttpSection(_ProviderSection):
 
     @model_validator(mode="before")
     @classmethod
-    def _bound_where_the_host_reads_it(cls, values: Any) -> Any:
+    def _as_the_host_is_known_to_be(cls, values: Any) -> Any:
         """OpenAI's newer models refuse `max_tokens`; many other servers ignore anything else."""
-        if not isinstance(values, dict) or "output_limit_field" in values:
+        if not isinstance(values, dict):
             return values
         try:
             host = parse_base_url(str(values.get("base_url"))).origin.host
         except ValueError:
             return values  # the field's own check says so, with its name
         if host == "api.openai.com" or host.endswith(".openai.azure.com"):
-            return values | {"output_limit_field": "max_completion_tokens"}
-        return values
+            return {**_OPENAI, **values}
+        return {**_ANTHROPIC, **values} if host == "api.anthropic.com" else values
 
     @field_validator("base_url")
     @classmethod
@@ -105,6 +116,7 @@ class LocalModelSection(_ProviderSection):
     """A small model in a child process: a bundled one by name, or any GGUF file by path."""
 
     kind: Literal["local_model"]
+    dialects: Dialects = ("chat", "completions")
     model: Literal["smollm2"] | None = None
     model_path: Path | None = None
     alias: HeaderValue | None = None
@@ -124,6 +136,14 @@ class ScriptedSection(_ProviderSection):
     """Answers from a script, without a network."""
 
     kind: Literal["scripted"]
+    dialects: Dialects = (
+        "chat",
+        "completions",
+        "responses",
+        "embeddings",
+        "messages",
+        "count_tokens",
+    )
     default: str = "echo"
 
     @field_validator("default")

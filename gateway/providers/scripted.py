@@ -1,14 +1,14 @@
 """A provider that answers from a script, without a network: for demonstrations and whole-app tests.
 
-It frames its answers like OpenAI does, keeps to `max_tokens` and `stream_options.include_usage`,
+It words its answers in every dialect as OpenAI and Anthropic do, keeps to the limits of a request,
 and writes down what it would charge for: its `bill` is the other side of every reconciliation.
 """
 
 import asyncio
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
@@ -20,20 +20,33 @@ from gateway.providers.port import (
     UpstreamReply,
 )
 from gateway.providers.script import Script, ScriptError, script_for
+from gateway.providers.scripted_chat import CHAT, COMPLETIONS
+from gateway.providers.scripted_embeddings import EMBEDDINGS
+from gateway.providers.scripted_messages import COUNT_TOKENS, MESSAGES
+from gateway.providers.scripted_responses import RESPONSES
 from gateway.providers.scripted_wire import (
     Answer,
-    ChatRequest,
-    ChatRequestError,
+    RequestError,
+    ScriptedRequest,
     Served,
     Step,
-    error_body,
-    read_chat_request,
-    streamed_answer,
-    whole_answer,
+    Wire,
+    openai_error,
+    steps_of,
 )
 
+WIRES: Mapping[str, Wire] = {
+    "/chat/completions": CHAT,
+    "/completions": COMPLETIONS,
+    "/responses": RESPONSES,
+    "/embeddings": EMBEDDINGS,
+    "/messages": MESSAGES,
+    "/messages/count_tokens": COUNT_TOKENS,
+}
 # Older lines are dropped, so that a demonstration can run for days.
 MAX_BILL_LINES = 100_000
+# Responses that a later one may go on from.
+MAX_KEPT = 10_000
 _INVALID = "invalid_request_error"
 REQUEST_ID_HEADERS = (b"x-request-id", b"x-client-request-id")
 
@@ -149,7 +162,7 @@ class ScriptedReply:
 
 
 class ScriptedProvider:
-    """Answers chat completions from a script (`Provider`).
+    """Answers requests of every dialect from a script (`Provider`).
 
     The script comes from `#weir:` in the last user message, or else from `default`.
     """
@@ -158,6 +171,7 @@ class ScriptedProvider:
         self._name = name
         self._default = default
         self._bill: deque[BillLine] = deque(maxlen=MAX_BILL_LINES)
+        self._kept: OrderedDict[str, int] = OrderedDict()
         self._reply_numbers = count(1)
         self._running = False
 
@@ -188,32 +202,55 @@ class ScriptedProvider:
         clock = _Clock(call.timeouts)
         if not self._running:
             raise UpstreamError(UpstreamFault.CONNECT, f"{self._name}: the provider is stopped")
-        if call.path != "/chat/completions":
-            return self._error(404, error_body(f"no such path: {call.path}", _INVALID), clock)
+        wire = WIRES.get(call.path.partition("?")[0])
+        if wire is None:
+            body = openai_error(404, f"no such path: {call.path}", _INVALID)
+            return self._error(404, body, clock)
         try:
-            request = read_chat_request(call.body)
+            request = self._with_what_went_before(wire.read(call.body))
             script = script_for(request.prompt, self._default)
-        except (ChatRequestError, ScriptError) as error:
-            return self._error(400, error_body(str(error), _INVALID), clock)
+        except (RequestError, ScriptError) as error:
+            return self._error(400, wire.error_body(400, str(error), _INVALID, None), clock)
         if script.refuse:
             raise UpstreamError(UpstreamFault.CONNECT, f"{self._name}: the script refuses")
         if script.status != 200:
             await clock.pause(script.first_delay_ms, UpstreamFault.FIRST_BYTE_TIMEOUT)
-            body = error_body(f"scripted status {script.status}", "scripted_error", "scripted")
+            words = f"scripted status {script.status}"
+            body = wire.error_body(script.status, words, "scripted_error", "scripted")
             return self._error(script.status, body, clock, script.retry_after)
-        return await self._answer(call, request, script, clock)
+        number = next(self._reply_numbers)
+        answer_id = f"{wire.prefix}-{self._name}-{number}"
+        answer = Answer(answer_id, int(time.time()), request, script)
+        return await self._answer(call, wire, answer, f"req-{self._name}-{number}", clock)
+
+    def _with_what_went_before(self, request: ScriptedRequest) -> ScriptedRequest:
+        """The request with the tokens of the response that it goes on from; raise RequestError."""
+        if not request.previous:
+            return request
+        before = self._kept.get(request.previous)
+        if before is None:
+            raise RequestError(f"Previous response with id '{request.previous}' not found.")
+        return replace(request, prompt_tokens=request.prompt_tokens + before)
+
+    def _keep(self, answer: Answer, line: BillLine) -> None:
+        self._kept[answer.answer_id] = line.prompt_tokens + line.completion_tokens
+        while len(self._kept) > MAX_KEPT:
+            self._kept.popitem(last=False)
 
     async def _answer(
-        self, call: UpstreamCall, request: ChatRequest, script: Script, clock: _Clock
+        self, call: UpstreamCall, wire: Wire, answer: Answer, reply_id: str, clock: _Clock
     ) -> ScriptedReply:
-        number = next(self._reply_numbers)
-        answer = Answer(f"chatcmpl-{self._name}-{number}", int(time.time()), request, script)
-        reply_id = f"req-{self._name}-{number}"
+        request, script = answer.request, answer.script
 
         def charge(sent_tokens: int, served: Served) -> None:
-            self._bill.append(_bill_line(call, answer, reply_id, sent_tokens, served))
+            if wire.is_free:
+                return
+            line = _bill_line(call, answer, reply_id, sent_tokens, served)
+            self._bill.append(line)
+            if wire is RESPONSES:
+                self._keep(answer, line)
 
-        steps = streamed_answer(answer) if request.stream else whole_answer(answer)
+        steps = steps_of(answer, wire.words(answer))
         first = next(steps)
         begun = False
         try:
@@ -254,7 +291,7 @@ def _bill_line(
         model=answer.request.model,
         streamed=answer.request.stream,
         prompt_tokens=answer.request.prompt_tokens,
-        cached_tokens=min(answer.script.cached, answer.request.prompt_tokens),
+        cached_tokens=answer.cached_tokens,
         completion_tokens=sent_tokens + answer.reasoning_tokens,
         reasoning_tokens=answer.reasoning_tokens,
         served=served,

@@ -1,31 +1,43 @@
-"""How the scripted provider reads a chat request and words its answer, byte for byte. Pure."""
+"""What the scripted provider's answers have in common, whatever dialect they are worded in. Pure.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+Wire            how one route is spoken: reads the request, words answer and errors
+Wording         the words of one answer, whole or piece by piece
+steps_of        the same as steps: bytes, pauses, and what they are charged with
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.providers.script import Script, split_tokens
 
-DONE = b"data: [DONE]\n\n"
 
-
-class ChatRequestError(ValueError):
-    """A body that is no chat request; the message names the field."""
+class RequestError(ValueError):
+    """A body that is no request of its dialect; the message names the field."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """What of a chat request the answer depends on."""
+class ScriptedRequest:
+    """What of a request the answer depends on.
+
+    `prompt` is the last thing the user says, which may hold a script. `prompts` has one entry for
+    each choice to make: what it would echo. `previous` is the answer it goes on from. `fields` is
+    the whole body.
+    """
 
     model: str
     prompt: str
+    prompts: tuple[str, ...]
     prompt_tokens: int
     max_tokens: int | None
     stream: bool
-    include_usage: bool
+    include_usage: bool = False
+    previous: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,7 @@ class Answer:
 
     answer_id: str
     created_s: int
-    request: ChatRequest
+    request: ScriptedRequest
     script: Script
 
     @property
@@ -42,6 +54,14 @@ class Answer:
         limit = self.request.max_tokens
         reasoning = self.script.reasoning
         return reasoning if limit is None or self.script.runaway else min(reasoning, limit)
+
+    @property
+    def cached_tokens(self) -> int:
+        return min(self.script.cached, self.request.prompt_tokens)
+
+    @property
+    def reports_usage(self) -> bool:
+        return self.script.usage != "none"
 
 
 class Served(StrEnum):
@@ -62,125 +82,136 @@ class Step:
     ending: Served | None = None
 
 
-def read_chat_request(body: bytes) -> ChatRequest:
-    """Read a request body; raise ChatRequestError."""
-    try:
-        fields = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ChatRequestError("the body is not JSON") from error
-    if not isinstance(fields, dict):
-        raise ChatRequestError("the body is not a JSON object")
-    messages = fields.get("messages")
-    if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
-        raise ChatRequestError("messages: must be a list of objects")
-    max_tokens = fields.get("max_completion_tokens", fields.get("max_tokens"))
-    if max_tokens is not None and (type(max_tokens) is not int or max_tokens < 1):
-        raise ChatRequestError("max_tokens: must be a positive whole number")
-    texts = [_text(message.get("content")) for message in messages]
-    of_user = [
-        text for text, item in zip(texts, messages, strict=True) if item.get("role") == "user"
-    ]
-    options = fields.get("stream_options")
-    return ChatRequest(
-        model=str(fields.get("model", "")),
-        prompt=of_user[-1] if of_user else "",
-        prompt_tokens=sum(len(split_tokens(text)) for text in texts),
-        max_tokens=max_tokens,
-        stream=fields.get("stream") is True,
-        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
-    )
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One choice: its text, its tokens, and whether the limit cut it."""
+
+    text: str
+    tokens: int
+    cut: bool
 
 
-def error_body(message: str, kind: str, code: str | None = None) -> bytes:
-    """An error object as OpenAI words it."""
-    return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+class Wording(Protocol):
+    """How one answer is worded."""
+
+    def opening(self) -> bytes:
+        """What a stream begins with."""
+
+    def piece(self, index: int, text: str) -> bytes:
+        """One token of a choice."""
+
+    def closing(self, said: Sequence[Said]) -> Sequence[bytes]:
+        """What a stream ends with, one item or more."""
+
+    def whole(self, said: Sequence[Said]) -> bytes:
+        """The body of an answer that is not streamed."""
 
 
-def answer_tokens(answer: Answer) -> tuple[Iterator[str], int | None]:
-    """The tokens to send and the number allowed; None without a limit."""
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How one route is spoken. `prefix` begins the ids of its answers; `is_free` is not billed."""
+
+    prefix: str
+    read: Callable[[bytes], ScriptedRequest]
+    words: Callable[[Answer], Wording]
+    error_body: Callable[[int, str, str, str | None], bytes]
+    is_free: bool = False
+
+
+def steps_of(answer: Answer, words: Wording) -> Iterator[Step]:
+    """The answer as it is sent; half of it where the script breaks."""
+    return _streamed(answer, words) if answer.request.stream else _whole(answer, words)
+
+
+def _allowed(answer: Answer) -> int | None:
+    """How many tokens a choice may have; None without a limit."""
     limit = answer.request.max_tokens
-    tokens = answer.script.tokens(answer.request.prompt)
     if limit is None or answer.script.runaway:
-        return tokens, None
-    return tokens, limit - answer.reasoning_tokens
+        return None
+    return limit - answer.reasoning_tokens
 
 
-def whole_answer(answer: Answer) -> Iterator[Step]:
-    """The body of an answer that is not streamed; half of it where the script breaks."""
-    tokens, allowed = answer_tokens(answer)
-    sent = list(islice(tokens, allowed))
-    cut = next(tokens, None) is not None
-    message: dict[str, object] = {"role": "assistant", "content": "".join(sent), "refusal": None}
-    if answer.script.tool is not None:
-        message["content"] = None
-        message["tool_calls"] = [_tool_call(answer, "".join(sent))]
-    fields = _frame(answer, "chat.completion")
-    finish = _finish_reason(answer, cut)
-    fields["choices"] = [
-        {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
-    ]
-    if answer.script.usage != "none":
-        fields["usage"] = usage(answer, len(sent))
-    body = orjson.dumps(fields)
-    pause_ms = answer.script.delay_ms * len(sent)
+def _whole(answer: Answer, words: Wording) -> Iterator[Step]:
+    said = []
+    for prompt in answer.request.prompts:
+        tokens = answer.script.tokens(prompt)
+        sent = list(islice(tokens, _allowed(answer)))
+        said.append(Said("".join(sent), len(sent), next(tokens, None) is not None))
+    body = words.whole(said)
+    count = sum(one.tokens for one in said)
+    pause_ms = answer.script.delay_ms * count
     if answer.script.break_after is None:
-        yield Step(body, len(sent), pause_ms, Served.WHOLE)
+        yield Step(body, count, pause_ms, Served.WHOLE)
     else:
-        yield Step(body[: len(body) // 2], len(sent), pause_ms)
+        yield Step(body[: len(body) // 2], count, pause_ms)
         yield Step(b"", ending=Served.BROKEN)
 
 
-def streamed_answer(answer: Answer) -> Iterator[Step]:
-    """The events of a streamed answer: role, one token each, finish, usage when asked, end."""
+def _streamed(answer: Answer, words: Wording) -> Iterator[Step]:
     script = answer.script
-    tokens, allowed = answer_tokens(answer)
-    first: dict[str, object] = {"role": "assistant", "content": "", "refusal": None}
-    if script.tool is not None:
-        calls = [{"index": 0} | _tool_call(answer, "")]
-        first = {"role": "assistant", "content": None, "tool_calls": calls}
-    yield Step(_event(answer, first))
-    sent = 0
-    for piece in islice(tokens, allowed):
-        if sent == script.break_after:
-            break
-        sent += 1
-        delta: dict[str, object] = {"content": piece}
-        if script.tool is not None:
-            delta = {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-        yield Step(_event(answer, delta), 1, script.delay_ms)
+    yield Step(words.opening())
+    said: list[Said] = []
+    count = 0
+    for index, prompt in enumerate(answer.request.prompts):
+        tokens = script.tokens(prompt)
+        sent: list[str] = []
+        for text in islice(tokens, _allowed(answer)):
+            if count == script.break_after:
+                break
+            count += 1
+            sent.append(text)
+            yield Step(words.piece(index, text), 1, script.delay_ms)
+        said.append(Said("".join(sent), len(sent), next(tokens, None) is not None))
     if script.break_after is not None:
         yield Step(b"", ending=Served.BROKEN)
         return
-    cut = next(tokens, None) is not None
-    yield Step(_event(answer, {}, _finish_reason(answer, cut)))
-    if _reports_usage(answer):
-        fields = _frame(answer, "chat.completion.chunk")
-        fields["choices"] = []
-        fields["usage"] = usage(answer, sent)
-        yield Step(b"data: " + orjson.dumps(fields) + b"\n\n")
-    yield Step(DONE, ending=Served.WHOLE)
+    *others, last = words.closing(said)
+    for data in others:
+        yield Step(data)
+    yield Step(last, ending=Served.WHOLE)
 
 
-def usage(answer: Answer, sent_tokens: int) -> Mapping[str, object]:
-    """The usage object for an answer of which so many tokens were sent."""
-    prompt = answer.request.prompt_tokens
-    completion = sent_tokens + answer.reasoning_tokens
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {
-            "cached_tokens": min(answer.script.cached, prompt),
-            "audio_tokens": 0,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": answer.reasoning_tokens,
-            "audio_tokens": 0,
-        },
-    }
+# -- reading ------------------------------------------------------------------------------------
 
 
-def _text(content: object) -> str:
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a request; raise RequestError."""
+    try:
+        fields = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError("the body is not JSON") from error
+    if not isinstance(fields, dict):
+        raise RequestError("the body is not a JSON object")
+    return fields
+
+
+def read_limit(fields: Mapping[str, Any], *names: str, least: int = 1) -> int | None:
+    """The first of these fields that is set, a bound of the answer; raise RequestError."""
+    for name in names:
+        limit = fields.get(name)
+        if limit is not None:
+            if type(limit) is not int or limit < least:
+                raise RequestError(f"{name}: must be a whole number of at least {least}")
+            return limit
+    return None
+
+
+def read_messages(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A list of messages or items; raise RequestError."""
+    messages = fields.get(name)
+    if not isinstance(messages, list) or not all(isinstance(item, dict) for item in messages):
+        raise RequestError(f"{name}: must be a list of objects")
+    return messages
+
+
+def last_of_user(messages: Iterable[Mapping[str, Any]]) -> str:
+    """The text of the last message of a user; empty where there is none."""
+    said = [text_of(item.get("content")) for item in messages if item.get("role") == "user"]
+    return said[-1] if said else ""
+
+
+def text_of(content: object) -> str:
+    """The text of a content: a text itself, or the texts of its parts."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
@@ -189,37 +220,24 @@ def _text(content: object) -> str:
     return "\n".join(text for text in texts if isinstance(text, str))
 
 
-def _tool_call(answer: Answer, arguments: str) -> dict[str, object]:
-    return {
-        "id": "call_" + answer.answer_id.removeprefix("chatcmpl-"),
-        "type": "function",
-        "function": {"name": answer.script.tool, "arguments": arguments},
-    }
+def tokens_in(texts: Iterable[str]) -> int:
+    """Tokens of texts, as this provider counts."""
+    return sum(len(split_tokens(text)) for text in texts)
 
 
-def _reports_usage(answer: Answer) -> bool:
-    return answer.request.include_usage and answer.script.usage != "none"
+# -- wording ------------------------------------------------------------------------------------
 
 
-def _finish_reason(answer: Answer, cut: bool) -> str:
-    if cut:
-        return "length"
-    return "stop" if answer.script.tool is None else "tool_calls"
+def event(payload: Mapping[str, object]) -> bytes:
+    """A server-sent event without a name."""
+    return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
-def _frame(answer: Answer, kind: str) -> dict[str, object]:
-    return {
-        "id": answer.answer_id,
-        "object": kind,
-        "created": answer.created_s,
-        "model": answer.request.model,
-        "system_fingerprint": "fp_scripted",
-    }
+def named_event(payload: Mapping[str, object]) -> bytes:
+    """A server-sent event that is named after its `type`."""
+    return b"event: %b\n%b" % (str(payload["type"]).encode(), event(payload))
 
 
-def _event(answer: Answer, delta: Mapping[str, object], finish: str | None = None) -> bytes:
-    fields = _frame(answer, "chat.completion.chunk")
-    fields["choices"] = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-    if _reports_usage(answer):
-        fields["usage"] = None
-    return b"data: " + orjson.dumps(fields) + b"\n\n"
+def openai_error(status: int, message: str, kind: str, code: str | None = None) -> bytes:
+    """An error object as OpenAI words it."""
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})

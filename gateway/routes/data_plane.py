@@ -1,19 +1,28 @@
 """The data plane as raw ASGI: answers, model names, health, metrics. The rest is passed on."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import orjson
 
 from gateway.auth import Principal
-from gateway.errors import ApiError, method_not_allowed, not_found
+from gateway.dialects.anthropic_style import ANTHROPIC
+from gateway.dialects.index import BY_ROUTE
+from gateway.dialects.openai_style import OPENAI
+from gateway.dialects.port import Dialect, Voice
+from gateway.errors import ApiError, method_not_allowed, not_found, websocket_unsupported
 from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
-from gateway.routes.runs import PATH as RUNS_PATH
+from gateway.routes.models import PATH as MODELS
+from gateway.routes.models import ModelList
+from gateway.routes.runs import PATH as RUNS
 from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+Answerer = Callable[[Dialect, Scope, Receive, Send], Awaitable[None]]
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 JSON = (b"content-type", b"application/json")
+VERSION_OF_ANTHROPIC = b"anthropic-version"
 
 
 class DataPlane:
@@ -22,7 +31,7 @@ class DataPlane:
     def __init__(
         self,
         *,
-        chat_completions: Handler,
+        answer: Answerer,
         control_plane: Handler,
         authenticate: Callable[[RawHeaders], Principal | None],
         denial: Callable[[RawHeaders], ApiError],
@@ -31,17 +40,19 @@ class DataPlane:
         readiness: Readiness,
         metrics: Handler | None,
     ) -> None:
-        """Without `metrics` there is no such route."""
+        """`answer` serves every dialect's route. Without `metrics` there is no such route."""
         self._control_plane = control_plane
         self._authenticate = authenticate
         self._denial = denial
-        self._one_run: Mapping[str, Handler] = {"GET": runs.show}
-        self._catalog = catalog
+        self._models_known = ModelList(catalog)
         self._readiness = readiness
-        self._routes: Mapping[str, Mapping[str, Handler]] = {
-            "/v1/chat/completions": {"POST": chat_completions},
-            "/v1/models": {"GET": self._models},
-            RUNS_PATH: {"POST": runs.open},
+        answers = {route: {"POST": partial(answer, dialect)} for route, dialect in BY_ROUTE.items()}
+        self.routes: Mapping[str, Mapping[str, Handler]] = {
+            **answers,
+            MODELS: {"GET": self._models},
+            f"{MODELS}/{{id}}": {"GET": self._model},
+            RUNS: {"POST": runs.open},
+            f"{RUNS}/{{id}}": {"GET": runs.show},
             "/healthz": {"GET": self._alive, "HEAD": self._alive},
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
@@ -52,30 +63,49 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         path = scope["path"]
-        methods = self._routes.get(path)
-        if methods is None and path.startswith(f"{RUNS_PATH}/"):
-            methods = self._one_run
+        methods = self._methods(path)
         if methods is not None:
             handler = methods.get(scope["method"])
             if handler is None:
-                await send_error(send, method_not_allowed(scope["method"], path))
+                await send_error(send, _why_not(scope), voice=_voice(scope))
                 return
             await handler(scope, receive, send)
         elif path.startswith("/v1/"):
-            await send_error(send, not_found(scope["method"], path))
+            await send_error(send, not_found(scope["method"], path), voice=_voice(scope))
         else:
             await self._control_plane(scope, receive, send)
 
+    def _methods(self, path: str) -> Mapping[str, Handler] | None:
+        """The handlers of a route; one of many things of a kind has its id for a last part."""
+        methods = self.routes.get(path)
+        if methods is None:
+            for kind in (MODELS, RUNS):
+                if path.startswith(f"{kind}/"):
+                    return self.routes[f"{kind}/{{id}}"]
+        return methods
+
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Every name a client may send as `model`, in OpenAI's list shape."""
-        if self._authenticate(scope["headers"]) is None:
-            await send_error(send, self._denial(scope["headers"]))
+        """Every name a client may send as `model`, in the list shape of the caller's dialect."""
+        await self._list(scope, send, None)
+
+    async def _model(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One of them."""
+        await self._list(scope, send, scope["path"][len(MODELS) + 1 :])
+
+    async def _list(self, scope: Scope, send: Send, name: str | None) -> None:
+        voice, known = _voice(scope), self._models_known
+        try:
+            if self._authenticate(scope["headers"]) is None:
+                raise self._denial(scope["headers"])
+            if voice is ANTHROPIC:
+                query = scope.get("query_string", b"")
+                body = known.anthropic(query) if name is None else known.anthropic_model(name)
+            else:
+                body = known.openai() if name is None else known.openai_model(name)
+        except ApiError as error:
+            await send_error(send, error, voice=voice)
             return
-        models = [
-            {"id": name, "object": "model", "created": 0, "owned_by": owner}
-            for name, owner in self._catalog.names()
-        ]
-        await _send_json(send, 200, {"object": "list", "data": models})
+        await _send_json(send, 200, body)
 
     async def _alive(self, scope: Scope, receive: Receive, send: Send) -> None:
         await _send_json(send, 200, {"status": "ok"})
@@ -83,6 +113,23 @@ class DataPlane:
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         ready, details = await self._readiness()
         await _send_json(send, 200 if ready else 503, {"ready": ready, **details})
+
+
+def _voice(scope: Scope) -> Voice:
+    """How the caller reads errors: by the route's dialect, or else by its headers."""
+    dialect = BY_ROUTE.get(scope["path"])
+    if dialect is not None:
+        return dialect
+    speaks_anthropic = any(name == VERSION_OF_ANTHROPIC for name, _ in scope["headers"])
+    return ANTHROPIC if speaks_anthropic else OPENAI
+
+
+def _why_not(scope: Scope) -> ApiError:
+    """A route without this method; a WebSocket begins as a GET."""
+    for name, content in scope["headers"]:
+        if name == b"upgrade" and content.lower() == b"websocket":
+            return websocket_unsupported()
+    return method_not_allowed(scope["method"], scope["path"])
 
 
 async def _send_json(send: Send, status: int, body: Mapping[str, object]) -> None:

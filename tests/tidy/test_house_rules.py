@@ -24,7 +24,7 @@ BROAD = {"Exception", "BaseException"}
 # A supervisor outlives what it watches, so it may catch everything:
 # (file, function that catches) -> why.
 SUPERVISORS: dict[tuple[str, str], str] = {
-    ("gateway/lifecycle.py", "chat_completions"): "a fault of ours is a 500, not a dropped line",
+    ("gateway/lifecycle.py", "answer"): "a fault of ours is a 500, not a dropped line",
     ("telemetry/collector.py", "_supervise"): "a batch that fails is tried again, whatever it was",
 }
 

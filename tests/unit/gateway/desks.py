@@ -23,6 +23,7 @@ from budgets.scopes import Budget, ScopeKind, Window
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.auth import Principal, Role
 from gateway.desk import Desk, Limits
+from gateway.dialects.index import BY_ROUTE
 from gateway.errors import unauthorized
 from gateway.health_board import HealthBoard
 from gateway.known_ids import KnownIds
@@ -175,6 +176,7 @@ class Client:
     headers: RawHeaders = ((b"authorization", b"Bearer " + KEY),)
     sent: list[Message] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
+    route: str = "/v1/chat/completions"
     _asked: bool = False
 
     async def receive(self) -> Message:
@@ -215,17 +217,23 @@ def scope(headers: RawHeaders) -> dict[str, Any]:
     return {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
 
 
-async def ask(desk: Desk, body: bytes, *headers: tuple[bytes, bytes]) -> Client:
+async def ask(
+    desk: Desk,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    route: str = "/v1/chat/completions",
+) -> Client:
     """One request from its first byte to its last."""
     await start_providers(desk)
-    client = Client(body)
+    client = Client(body, route=route)
     client.headers = [*client.headers, *headers]
     await carry(Lifecycle(desk), client)
     return client
 
 
 async def carry(lifecycle: Lifecycle, client: Client) -> None:
-    await lifecycle.chat_completions(scope(client.headers), client.receive, client.send)
+    dialect = BY_ROUTE[client.route]
+    await lifecycle.answer(dialect, scope(client.headers), client.receive, client.send)
 
 
 async def start_providers(desk: Desk) -> None:

@@ -26,6 +26,7 @@ from tests.unit.gateway.desks import (
     run,
     scripted,
 )
+from tests.unit.gateway.dialects.requests_made import chat_parts
 
 CARD = ModelCard("m", "p", "up", "m", 10_000, 1_000)
 PRICES = PriceCard([make_price("m", {"fresh": 1_000_000, "output": 2_000_000}, version="v1")])
@@ -58,7 +59,7 @@ def bid(
         room,
         1,
         answer_cap_tokens=1_000,
-        size=exact_size(request.body),
+        size=exact_size(chat_parts(request.body)),
         may_wait=may_wait,
         step_tokens=STEP,
         workflow="lab/notes",

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from budgets.usage import TokenUsage
-from gateway.meter import COUNT_FACTOR_PERCENT, EventSplitter, StreamMeter
+from gateway.dialects.chat import ChatMeter
+from gateway.meter import COUNT_FACTOR_PERCENT, EventSplitter
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
 
@@ -43,7 +44,7 @@ def test_no_byte_is_lost_or_changed_whatever_the_chunks(sizes, line_end):
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
 def test_the_usage_report_and_the_end_are_recognised(line_end):
-    meter = StreamMeter(100, words)
+    meter = ChatMeter(100, words)
     seen = meter.feed(stream("one ", "two ").replace(b"\n", line_end))
     assert meter.usage == TokenUsage(fresh=9, output=4)
     assert meter.finished
@@ -52,7 +53,7 @@ def test_the_usage_report_and_the_end_are_recognised(line_end):
 
 
 def test_a_usage_report_beside_text_is_kept_and_not_hidden():
-    meter = StreamMeter(100, words)
+    meter = ChatMeter(100, words)
     (seen,) = meter.feed(event({"content": "x"}, usage=USAGE))
     assert meter.usage is not None
     assert not seen.only_usage
@@ -60,14 +61,14 @@ def test_a_usage_report_beside_text_is_kept_and_not_hidden():
 
 @pytest.mark.parametrize("report", [{}, {"prompt_tokens": -1}, {"prompt_tokens": "9"}, [], "x"])
 def test_an_impossible_usage_report_is_a_fault_and_never_a_number(report):
-    meter = StreamMeter(100, words)
+    meter = ChatMeter(100, words)
     meter.feed(event(usage=report))
     assert meter.usage is None
     assert meter.fault is not None
 
 
 def test_every_kind_of_generated_text_counts():
-    meter = StreamMeter(100, words)
+    meter = ChatMeter(100, words)
     for delta in (
         {"content": "one"},
         {"reasoning_content": "two"},
@@ -80,7 +81,7 @@ def test_every_kind_of_generated_text_counts():
 
 
 def test_one_token_an_event_is_cut_exactly_after_the_limit():
-    meter = StreamMeter(5, words)
+    meter = ChatMeter(5, words)
     verdicts = []
     for _ in range(6):
         meter.feed(event({"content": "a "}))
@@ -89,7 +90,7 @@ def test_one_token_an_event_is_cut_exactly_after_the_limit():
 
 
 def test_many_tokens_in_one_event_are_counted_by_the_tokenizer():
-    meter = StreamMeter(80, words)
+    meter = ChatMeter(80, words)
     meter.feed(event({"content": "word " * 100}))
     assert not meter.over_limit()
     meter.feed(event({"content": "word " * 2}))
@@ -105,7 +106,7 @@ def test_the_tokenizer_is_asked_rarely():
         asked += 1
         return words(text)
 
-    meter = StreamMeter(1000, count)
+    meter = ChatMeter(1000, count)
     for _ in range(900):
         meter.feed(event({"content": "four "}))
         assert not meter.over_limit()
@@ -113,14 +114,14 @@ def test_the_tokenizer_is_asked_rarely():
 
 
 def test_nonsense_between_events_passes_uncounted():
-    meter = StreamMeter(1, words)
+    meter = ChatMeter(1, words)
     seen = meter.feed(b"event: x\n\ndata: nonsense\n\ndata: 7\n\n: comment\n\n")
     assert len(seen) == 4
     assert not meter.over_limit()
 
 
 def test_data_over_several_lines_is_one_event():
-    meter = StreamMeter(10, words)
+    meter = ChatMeter(10, words)
     body = orjson.dumps({"choices": [], "usage": USAGE}, option=orjson.OPT_INDENT_2)
     lines = b"".join(b"data: " + line + b"\n" for line in body.split(b"\n"))
     (seen,) = meter.feed(lines + b"\n")
@@ -129,13 +130,13 @@ def test_data_over_several_lines_is_one_event():
 
 
 def test_an_error_inside_the_stream_is_noticed():
-    meter = StreamMeter(10, words)
+    meter = ChatMeter(10, words)
     meter.feed(b'data: {"error":{"message":"overloaded"}}\n\n')
     assert meter.error_seen
 
 
 def test_a_watermark_is_reached_before_the_limit_counting_generously():
-    meter = StreamMeter(100, words)
+    meter = ChatMeter(100, words)
     meter.allow(100, 60)
     asked = []
     for _ in range(100):
@@ -150,14 +151,14 @@ def test_a_watermark_is_reached_before_the_limit_counting_generously():
 
 
 def test_without_a_watermark_nothing_is_asked():
-    meter = StreamMeter(10, words)
+    meter = ChatMeter(10, words)
     meter.allow(10, None)
     meter.feed(event({"content": "word " * 10}))
     assert not meter.at_watermark()
 
 
 def test_a_raised_limit_lets_a_stream_go_on():
-    meter = StreamMeter(5, words)
+    meter = ChatMeter(5, words)
     for _ in range(6):
         meter.feed(event({"content": "a "}))
     assert meter.over_limit()
@@ -172,7 +173,7 @@ def test_events_of_a_few_bytes_are_a_token_each_whatever_another_vocabulary_says
     def three(text):
         return 3 * len(text.split())
 
-    meter = StreamMeter(50, three)
+    meter = ChatMeter(50, three)
     for number in range(50):
         meter.feed(event({"content": f"tok{number} "}))
         assert not meter.over_limit()
@@ -185,7 +186,7 @@ def test_a_watermark_trusts_no_event_to_be_one_token():
     def three(text):
         return 3 * len(text.split())
 
-    meter = StreamMeter(50, three)
+    meter = ChatMeter(50, three)
     meter.allow(50, 40)
     for number in range(11):
         meter.feed(event({"content": f"tok{number} "}))

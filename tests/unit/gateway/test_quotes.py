@@ -17,6 +17,7 @@ from gateway.quotes import MIN_ANSWER_TOKENS, Bid, Quoter
 from gateway.room import Room, room_of
 from gateway.wire import read_chat_request
 from routing.catalog import ModelCard, RejectionCode
+from tests.unit.gateway.dialects.requests_made import CHAT, chat_parts
 
 CARD = ModelCard("m", "p", "up", "m", 10_000, 1_000, prompt_overhead_tokens=20)
 PICO = {"fresh": 1_000_000, "output": 2_000_000, "cached": 100_000, "reasoning": 3_000_000}
@@ -42,8 +43,10 @@ def room(left_nano: int | None, held_nano: int = 0) -> Room:
 def quoter(headroom_nano: int | None = None, **fields: Any) -> Quoter:
     body = {"model": "auto", "messages": [{"role": "user", "content": "Hello there"}], **fields}
     request = read_chat_request(orjson.dumps(body))
-    size = whole_size(request.raw, request.body)
-    return Quoter(PRICES, request, room(headroom_nano), 1, answer_cap_tokens=400, size=size)
+    size = whole_size(request.raw, len(request.body["messages"]))
+    tier = CHAT.service_tier(request)
+    left = room(headroom_nano)
+    return Quoter(PRICES, request, left, 1, answer_cap_tokens=400, size=size, service_tier=tier)
 
 
 def bid_of(headroom_nano: int | None = None, **fields: Any) -> Bid:
@@ -164,7 +167,7 @@ def test_while_it_may_wait_a_long_answer_is_not_cut_to_less_than_a_quarter() -> 
 def test_a_measured_input_tightens_the_quote() -> None:
     glance = quoter(max_tokens=50, user="line\nbreaks\n")
     measured = quoter(max_tokens=50, user="line\nbreaks\n")
-    measured.size = exact_size(measured.request.body)
+    measured.size = exact_size(chat_parts(measured.request.body))
     assert measured.input_tokens(CARD) < glance.input_tokens(CARD)
     bids = [one.bid(CARD) for one in (glance, measured)]
     assert bids[1] is not None
@@ -176,7 +179,7 @@ def test_measured_media_count_by_their_number_and_not_by_their_bytes() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
     parts = [{"type": "text", "text": "Look"}, image, image]
     asked = quoter(messages=[{"role": "user", "content": parts}])
-    asked.size = exact_size(asked.request.body)
+    asked.size = exact_size(chat_parts(asked.request.body))
     assert 2 * MEDIA_TOKENS < asked.input_tokens(CARD) < 2 * MEDIA_TOKENS + 400
 
 

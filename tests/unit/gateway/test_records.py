@@ -6,15 +6,17 @@ from budgets.budget_book import BudgetBook
 from budgets.prices import cost, make_price
 from budgets.usage import TokenUsage
 from gateway.clock import new_request_id, now_ms, since_ms
+from gateway.desk import Call
 from gateway.identity import identify
 from gateway.known_ids import KnownIds
-from gateway.records import CHAT_ROUTE, add_money, begin_event, end_event, stamp
+from gateway.records import add_money, begin_event, end_event, stamp
 from gateway.wire import read_chat_request
 from routing.classify import classify
 from routing.decide import NoRoute, NoRouteCode
 from routing.features import extract_with_text
 from telemetry.event import Ending, EventKind, TelemetryEvent, UsageSource, event_from_json
 from tests.unit.gateway.desks import PRINCIPAL, chat
+from tests.unit.gateway.dialects.requests_made import CHAT
 
 HEADERS = {b"x-weir-run": b"r1", b"x-weir-user": b"ana", b"x-weir-tags": b"b=2,a=1"}
 PRICE = make_price("m", {"fresh": 1_000, "output": 3_000, "cached": 500}, version="v7")
@@ -23,11 +25,9 @@ PRICE = make_price("m", {"fresh": 1_000, "output": 3_000, "cached": 500}, versio
 def begun(model: str = "auto", stream: bool = True) -> TelemetryEvent:
     request = read_chat_request(chat("Hello", model=model, stream=stream))
     features, text = extract_with_text(request.body)
+    identity = identify(PRINCIPAL, HEADERS, request.body, "req_1", KnownIds(BudgetBook([]), 9))
     return begin_event(
-        request_id="req_1",
-        admitted_ms=1_000,
-        identity=identify(PRINCIPAL, HEADERS, request.body, "req_1", KnownIds(BudgetBook([]), 9)),
-        chat=request,
+        Call("req_1", 0.0, 1_000, PRINCIPAL, identity, CHAT, request, (), ()),
         classification=classify(features, text),
         route=NoRoute(NoRouteCode.UNKNOWN_MODEL, "no model is called that"),
         tier="",
@@ -37,7 +37,7 @@ def begun(model: str = "auto", stream: bool = True) -> TelemetryEvent:
 
 def test_an_event_begins_with_who_what_for_and_why() -> None:
     event = begun()
-    assert (event.event_id, event.request_id, event.route) == ("req_1", "req_1", CHAT_ROUTE)
+    assert (event.event_id, event.request_id, event.route) == ("req_1", "req_1", CHAT.name)
     assert (event.org, event.team, event.key_id) == ("acme", "lab", "key1")
     assert (event.workflow, event.run_id, event.run_source) == ("notes", "r1", "header")
     assert (event.user_id, event.tags_json) == ("ana", '{"a":"1","b":"2"}')

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from budgets.stores.in_memory import InMemoryLedger
 from budgets.usage import TokenUsage
 from gateway.allowance import LEAST_STEP_TOKENS
+from gateway.dialects.chat import ChatMeter
 from gateway.providers.port import UpstreamError, UpstreamFault
 from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import Message
 from telemetry.event import Ending
 from tests.unit.gateway.desks import SHAPER, run
+from tests.unit.gateway.dialects.requests_made import CHAT
 from tests.unit.gateway.test_allowance import INPUT_TOKENS, begun
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13}
@@ -91,7 +93,13 @@ async def relayed(reply: Pieces, reader: Reader, **settings: Any) -> Outcome:
     most, budget_nano = chosen.pop("most_tokens", tokens), chosen.pop("budget_nano", tokens)
     allowance = await begun(InMemoryLedger(SHAPER), tokens, most, INPUT_TOKENS + budget_nano)
     relay = StreamRelay(
-        reply, reader.send, provider="p", allowance=allowance, count=words, **chosen
+        reply,
+        reader.send,
+        provider="p",
+        allowance=allowance,
+        meter=ChatMeter(tokens, words),
+        request_id="req_1",
+        **chosen,
     )
     return await relay.run(reader.receive)
 
@@ -261,7 +269,7 @@ def whole(*pieces: bytes | UpstreamError, status: int = 200) -> Outcome:
 
 
 async def _whole(reply: Pieces) -> Outcome:
-    return await relay_whole(reply, "p", words)
+    return await relay_whole(reply, "p", CHAT, words, 100)
 
 
 def answer(**fields: Any) -> bytes:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.port import InputParts
 from gateway.input_size import MESSAGE_OVERHEAD_TOKENS
 from gateway.tokenizer import (
     OFF_LOOP_CHARS,
     VOCABULARIES,
     Tokenizer,
-    prompt_texts,
     texts_in,
     vocabulary_folder,
     vocabulary_of,
@@ -45,10 +45,10 @@ def test_a_text_never_has_more_tokens_than_bytes(text: str) -> None:
 
 def test_a_long_prompt_is_counted_like_a_short_one(tokenizer: Tokenizer) -> None:
     text = "word " * OFF_LOOP_CHARS
-    body = {"messages": [{"content": text}]}
-    whole = "\n".join(prompt_texts(body))
-    expected = tokenizer.count(whole) + MESSAGE_OVERHEAD_TOKENS
-    assert run(tokenizer.count_prompt(body)) == expected
+    parts = InputParts([{"content": text}], {"tools": ["t"]}, frames=2, token_ids=7)
+    whole = "\n".join(texts_in([parts.said, parts.rest]))
+    expected = tokenizer.count(whole) + 2 * MESSAGE_OVERHEAD_TOKENS + 7
+    assert run(tokenizer.count_prompt(parts)) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,6 @@ def test_a_long_prompt_is_counted_like_a_short_one(tokenizer: Tokenizer) -> None
 )
 def test_every_key_and_scalar_is_text_but_media_are_not(value: Any, texts: Any) -> None:
     assert set(texts_in(value)) == set(texts)
-
-
-def test_what_a_provider_turns_into_tokens_is_counted_and_the_rest_is_not() -> None:
-    body = {"messages": ["m"], "tools": ["t"], "response_format": "r", "user": "u", "seed": 7}
-    assert set(prompt_texts(body)) == {"m", "t", "r"}
 
 
 def test_deep_values_are_walked_without_recursion() -> None:

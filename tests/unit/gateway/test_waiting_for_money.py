@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
 from budgets.budget_book import BudgetBook
@@ -33,6 +32,7 @@ from tests.unit.gateway.desks import (
     scripted,
     start_providers,
 )
+from tests.unit.gateway.dialects.requests_made import CHAT
 
 TOKENS, SLOW_MS, LONG_S = 50, 60, 9.0
 DAY_MS = 86_400_000
@@ -40,7 +40,7 @@ DAY_MS = 86_400_000
 
 def ceiling_nano() -> int:
     """What a request may cost at most: every byte of its text a token, and the answer."""
-    size = exact_size(orjson.loads(chat(max_tokens=TOKENS)))
+    size = exact_size(CHAT.input_parts(CHAT.read(chat(max_tokens=TOKENS))))
     return size.bound_tokens(0) * INPUT_NANO + TOKENS * OUTPUT_NANO
 
 

@@ -129,3 +129,22 @@ def test_a_model_that_another_budget_cannot_bear_is_too_dear_with_that_reason(
     assert survey.keep("small", [ant]) == []
     assert survey.rejected["ant"] is no
     assert survey.too_dear == [("small", Candidate(ant, 500, 100))]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "asked", "kept"),
+    [
+        (None, "messages", True),
+        (frozenset({"chat", "messages"}), "messages", True),
+        (frozenset({"chat"}), "", True),
+        (frozenset({"chat"}), "messages", False),
+    ],
+)
+def test_a_model_must_be_asked_in_a_dialect_that_its_provider_speaks(
+    make_card: MakeCard, spoken: frozenset[str] | None, asked: str, kept: bool
+) -> None:
+    card = make_card("ant", dialects=spoken)
+    survey = Survey(Features(), Health(), lambda _: Quote(500, 100), None, 0, asked)
+    assert bool(survey.keep("small", [card])) is kept
+    if not kept:
+        assert survey.rejected["ant"].code is RejectionCode.DIALECT

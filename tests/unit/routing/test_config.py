@@ -71,7 +71,7 @@ def read(text: str = CONFIG) -> dict[str, Any]:
 def catalog_of(raw: dict[str, Any]) -> Catalog:
     models = {name: ModelSection.model_validate(table) for name, table in raw["models"].items()}
     tiers = {name: TierSection.model_validate(table) for name, table in raw["tiers"].items()}
-    return build_catalog(models, tiers, {"local", "openai"})
+    return build_catalog(models, tiers, {"local": None, "openai": ["chat"]})
 
 
 def fault_of(raw: dict[str, Any]) -> ConfigFault:

@@ -1,6 +1,7 @@
 """Decisions: who is chosen, who could step in, and why everybody else is out."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -298,3 +299,34 @@ def test_the_evidence_is_plain_json(catalog: Catalog, make_request: MakeRequest)
     }
     refusal = refused(make_request(ModelWish("ant"), images=1), catalog)
     assert refusal.evidence()["no_route"] == "capability_missing"
+
+
+def speaking(catalog: Catalog, **dialects: str) -> Catalog:
+    cards = [
+        replace(card, dialects=frozenset(dialects.get(card.name, "chat").split()))
+        for card in catalog.models.values()
+    ]
+    return Catalog(cards, catalog.tiers)
+
+
+def test_a_request_goes_where_its_dialect_is_spoken(
+    catalog: Catalog, make_request: MakeRequest
+) -> None:
+    request = replace(make_request(), dialect="messages")
+    decision = decided(request, speaking(catalog, bee="chat messages"))
+    assert kept(decision) == ["bee"]
+    assert codes(decision)["ant"] == RejectionCode.DIALECT
+    further = decided(request, speaking(catalog, elk="messages"))
+    assert (further.model.name, further.tier) == ("elk", "large")
+
+
+def test_where_no_model_speaks_the_dialect_the_refusal_names_those_that_do(
+    catalog: Catalog, make_request: MakeRequest
+) -> None:
+    request = replace(make_request(requested=ModelWish("ant")), dialect="messages")
+    refusal = refused(request, speaking(catalog, owl="messages"))
+    assert refusal.code is NoRouteCode.DIALECT
+    assert "ant-provider does not speak messages" in refusal.message
+    assert refusal.message.endswith("Models that speak messages: owl (owl-provider).")
+    nobody = refused(request, speaking(catalog))
+    assert nobody.message.endswith("No model here speaks messages.")

@@ -3,13 +3,16 @@
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.dialects.index import BY_ROUTE
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import ProviderBuildError, build_provider, proxy_for
 from gateway.providers.config import (
+    DialectName,
     LocalModelSection,
     OpenAIHttpSection,
     ProviderSection,
@@ -91,6 +94,29 @@ def test_the_bound_of_the_answer_goes_where_the_host_reads_it(url: str, limit_fi
         kind="openai_http", base_url=url, output_limit_field="max_completion_tokens"
     )
     assert turned.output_limit_field == "max_completion_tokens"
+
+
+@pytest.mark.parametrize(
+    ("url", "dialects"),
+    [
+        ("https://api.openai.com/v1", "chat completions responses embeddings"),
+        ("https://x.openai.azure.com/openai/v1", "chat completions responses embeddings"),
+        ("https://api.anthropic.com/v1", "chat messages count_tokens"),
+        ("http://127.0.0.1:11434/v1", "chat completions embeddings"),
+    ],
+)
+def test_a_provider_speaks_what_its_host_is_known_for_or_what_it_is_said_to(
+    url: str, dialects: str
+) -> None:
+    section = OpenAIHttpSection(kind="openai_http", base_url=url)
+    assert section.dialects == tuple(dialects.split())
+    told = OpenAIHttpSection(kind="openai_http", base_url=url, dialects=("messages",))
+    assert told.dialects == ("messages",)
+
+
+def test_the_names_of_dialects_are_those_of_the_data_plane() -> None:
+    spoken = {dialect.speech for dialect in BY_ROUTE.values()}
+    assert spoken == set(get_args(DialectName)) == set(ScriptedSection(kind="scripted").dialects)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import pytest
 from gateway.providers.port import UpstreamCall, UpstreamFault
 from gateway.providers.script import WORDS, Script, ScriptError, parse_script
 from gateway.providers.scripted import BillLine, ScriptedProvider
-from gateway.providers.scripted_wire import DONE, Served, read_chat_request
+from gateway.providers.scripted_chat import DONE, read_chat
+from gateway.providers.scripted_wire import Served
 from tests.contracts.upstreams import PATIENT, chat, fault_of, run, started
 
 
@@ -192,5 +193,5 @@ def test_a_script_that_cannot_be_read_is_refused_with_key_and_fix(text: str, wor
 def test_content_in_parts_is_read_like_text() -> None:
     parts = [{"type": "text", "text": "a b"}, {"type": "image_url", "image_url": {"url": "x"}}]
     messages = [{"role": "system", "content": "s"}, {"role": "user", "content": parts}]
-    request = read_chat_request(orjson.dumps({"messages": messages}))
+    request = read_chat(orjson.dumps({"messages": messages}))
     assert (request.prompt, request.prompt_tokens) == ("a b", 3)

@@ -1,0 +1,182 @@
+"""Chat completions: the dialect of `/v1/chat/completions`. The request itself is gateway/wire.py's.
+
+Generated text has older and rarer forms, which count as well: `function_call`, custom tools, the
+transcript of spoken answers.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
+from gateway.dialects import openai_style
+from gateway.dialects.events import EventMeter
+from gateway.dialects.openai_style import OpenAIErrors
+from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
+from gateway.dialects.unseen import Unseen
+from gateway.errors import ApiError
+from gateway.meter import Sighting
+from gateway.wire import read_chat_request, upstream_body
+
+# Fields that steer a request and never become part of the prompt.
+CONTROLS = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "metadata",
+        "model",
+        "n",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "prompt_cache_key",
+        "reasoning_effort",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "store",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_logprobs",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+_SPOKEN = ("content", "reasoning_content", "reasoning", "refusal")
+_CALLED = frozenset({"tool_calls", "function_call", "audio"})
+
+
+class ChatMeter(EventMeter):
+    """Meters one chat completion stream."""
+
+    __slots__ = ()
+
+    @property
+    def torn(self) -> bool:
+        """Never told: not every provider ends with `[DONE]`."""
+        return False
+
+    def fail(self, error: ApiError, request_id: str) -> bytes:
+        return error.as_sse()
+
+    def _look_into(self, event: bytes, body: Mapping[str, Any]) -> Sighting:
+        if body.get("error") is not None:
+            self.error_seen = True
+        choices = body.get("choices")
+        report = body.get("usage")
+        if report is not None:
+            self._keep(usage_from_openai(report))
+        if isinstance(choices, list) and choices:
+            if not self.response_id:
+                self.response_id = openai_style.text_field(body, "id")
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._look_at(choice)
+            return Sighting(event)
+        return Sighting(event, only_usage=report is not None)
+
+    def _look_at(self, choice: Mapping[str, Any]) -> None:
+        delta = choice.get("delta")
+        if not isinstance(delta, dict):
+            return
+        seen = 0
+        for name in _SPOKEN:
+            if name in delta:
+                seen += self.take(delta[name])
+        if not _CALLED.isdisjoint(delta):
+            for text in _called_in(delta):
+                seen += self.take(text)
+        if seen:
+            self.text_events += 1
+
+
+def generated_in(message: Mapping[str, Any]) -> Iterator[object]:
+    """What a message, or a piece of one, holds of generated text; some of it may be no text."""
+    for name in _SPOKEN:
+        if (text := message.get(name)) is not None:
+            yield text
+    yield from _called_in(message)
+
+
+def _called_in(message: Mapping[str, Any]) -> Iterator[object]:
+    """The generated texts that are not said: calls, and the transcript of sound."""
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        for call in calls:
+            if isinstance(call, dict):
+                yield from _named(call.get("function"), "arguments")
+                yield from _named(call.get("custom"), "input")
+    if "function_call" in message:
+        yield from _named(message["function_call"], "arguments")
+    if "audio" in message and isinstance(message["audio"], dict):
+        yield message["audio"].get("transcript")
+
+
+def _named(call: object, field: str) -> Iterator[object]:
+    if isinstance(call, dict):
+        yield call.get("name")
+        yield call.get(field)
+
+
+class ChatCompletions(OpenAIErrors):
+    """The dialect of `/v1/chat/completions`."""
+
+    name = "chat.completions"
+    speech = "chat"
+    route = "/v1/chat/completions"
+    path = "/chat/completions"
+    is_free = False
+    goes_on = False
+
+    def read(self, raw: bytes) -> ModelRequest:
+        return read_chat_request(raw)
+
+    def upstream_body(self, request: ModelRequest, upstream_model: str, bounds: Bounds) -> bytes:
+        return upstream_body(request, upstream_model, bounds.output_tokens, bounds.limit_field)
+
+    def frames(self, request: ModelRequest) -> int:
+        return len(request.body["messages"])
+
+    def input_parts(self, request: ModelRequest) -> InputParts:
+        messages = request.body["messages"]
+        left = CONTROLS | {"messages"}
+        rest = {name: value for name, value in request.body.items() if name not in left}
+        return InputParts([messages], rest, self.frames(request))
+
+    def unseen(self, request: ModelRequest) -> Unseen | None:
+        return None
+
+    def service_tier(self, request: ModelRequest) -> str:
+        return openai_style.service_tier(request)
+
+    def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
+    def claims(self, request: ModelRequest) -> Claims:
+        return openai_style.claims(request)
+
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
+    def usage_in(self, answer: object) -> TokenUsage | UsageFault:
+        return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
+
+    def extras_in(self, answer: object) -> UsageExtras:
+        return UsageExtras()
+
+    def id_in(self, answer: object) -> str:
+        return ""
+
+    def texts_in(self, answer: object) -> Iterable[str]:
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            message = choice.get("message") if isinstance(choice, dict) else None
+            if isinstance(message, dict):
+                yield from (text for text in generated_in(message) if isinstance(text, str))
+
+    def meter(self, limit_tokens: int, count: Callable[[str], int]) -> Meter:
+        return ChatMeter(limit_tokens, count)

@@ -1,0 +1,55 @@
+"""What OpenAI's dialects share: who a request is for, its service tier, and how errors look."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.dialects.port import Claims, ModelRequest, Voice
+from gateway.errors import ApiError
+
+# OpenAI answers to both names and bills both as priority.
+_TIER_ON_THE_CARD = {"fast": "priority", "auto": "default"}
+
+
+def text_field(body: Mapping[str, Any], field: str) -> str:
+    """A text, empty where the field is none."""
+    found = body.get(field)
+    return found if isinstance(found, str) else ""
+
+
+def service_tier(request: ModelRequest) -> str:
+    """`service_tier` by the name that the price card uses."""
+    asked = text_field(request.body, "service_tier") or "default"
+    return _TIER_ON_THE_CARD.get(asked, asked)
+
+
+def claims(request: ModelRequest) -> Claims:
+    """Metadata and the fields that name an end user or a conversation."""
+    body = request.body
+    metadata = body.get("metadata")
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    return Claims(
+        metadata=metadata if isinstance(metadata, dict) else {},
+        user=text_field(body, "user"),
+        safety_identifier=text_field(body, "safety_identifier"),
+        prompt_cache_key=text_field(body, "prompt_cache_key"),
+        conversation=conversation if isinstance(conversation, str) else "",
+        previous_response=text_field(body, "previous_response_id"),
+    )
+
+
+class OpenAIErrors:
+    """Errors as OpenAI words them, whole and at the end of a stream (`Voice`)."""
+
+    def error_body(self, error: ApiError, request_id: str) -> bytes:
+        return error.body()
+
+    def error_headers(self, error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
+        return error.headers()
+
+    def error_event(self, error: ApiError, request_id: str) -> bytes:
+        return error.as_sse()
+
+
+OPENAI: Voice = OpenAIErrors()

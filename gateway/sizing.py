@@ -1,0 +1,52 @@
+"""Stage 2, and what follows from it: what kind of work a request is, and how much it reads.
+
+The size is taken at a glance, and measured once that matters: counting costs more than it saves
+while the budgets are far.
+"""
+
+from gateway.desk import Asking, Call, Desk
+from gateway.dialects.unseen import Beyond, further_uses
+from gateway.errors import response_not_found
+from gateway.input_size import exact_size, whole_size
+from routing.classify import classify
+from routing.features import extract_with_text
+
+# A longer text is bounded by its bytes: counting it would take longer than the answer is worth.
+COUNTED_BYTES = 400_000
+
+
+def appraise(desk: Desk, call: Call) -> Asking:
+    """The request with its kind and its size at a glance; raise ApiError (400, 404)."""
+    dialect, request = call.dialect, call.request
+    features, text = extract_with_text(dialect.chat_view(request))
+    if features.images or features.audio or features.files:
+        size = exact_size(dialect.input_parts(request))
+    else:
+        size = whole_size(request.raw, dialect.frames(request))
+    return Asking(call, features, classify(features, text), size, _beyond(desk, call))
+
+
+def _beyond(desk: Desk, call: Call) -> Beyond | None:
+    """The bound for what is read that is not in the request; None where that is nothing."""
+    unseen = call.dialect.unseen(call.request)
+    if unseen is None:
+        return None
+    book, team = desk.responses, call.identity.scopes.team
+    if call.dialect.goes_on:
+        previous = call.dialect.claims(call.request).previous_response
+        if not book.is_open_to(team, previous):
+            raise response_not_found(previous)
+    uses = further_uses(unseen, desk.limits.hosted_tool_uses)
+    return Beyond(unseen, uses, book.tokens_of(team, unseen.response_id))
+
+
+async def measure(desk: Desk, asking: Asking) -> None:
+    """Bound the input by what it really is: at a glance it looks larger."""
+    call = asking.call
+    asking.size = exact_size(call.dialect.input_parts(call.request))
+    asking.is_measured = True
+    vocabularies = desk.vocabularies
+    if vocabularies and asking.size.text_bytes <= COUNTED_BYTES:
+        count, spoken = desk.tokenizer.spoken_tokens, asking.size.spoken
+        tokens = {name: await count(name, spoken) for name in set(vocabularies.values())}
+        asking.spoken_tokens = {model: tokens[name] for model, name in vocabularies.items()}
