@@ -1,0 +1,382 @@
+"""Where clients say for whom and in which run they ask: one table, in the order it is read.
+
+Agents, SDKs and other gateways each have words of their own for this; those that are sent anyway
+are understood, so that nothing needs to be changed in a client. Everything here is a claim: the
+key decides the team, and a claim only refines inside it.
+
+    OWN     meant for Weir: what cannot be a name is refused
+    STRONG  meant to name a run, user, ...: what cannot be a name is known by its digest
+    WEAK    sent for another purpose, and believed only in a form that tells one from another
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import Enum, StrEnum
+from typing import Any
+
+import orjson
+
+from budgets.config import is_tag
+from budgets.value import value
+from gateway.dialects.sessions import split_user
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
+# What is longer is no name of anything, and hashing it would take time.
+MAX_CLAIM_CHARS = 2_048
+MAX_FOREIGN_TAGS = 10
+_SESSION = re.compile(r"[A-Za-z0-9_-]{8,128}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_CODEX = ("codex",)
+_PROPERTY = b"helicone-property-"
+_SESSION_HEADER = b"-session-id"
+
+
+class Party(StrEnum):
+    """What a source names."""
+
+    TEAM = "team"
+    WORKFLOW = "workflow"
+    RUN = "run"
+    PARENT = "parent run"
+    USER = "user"
+    TAGS = "tags"
+
+
+class Strength(StrEnum):
+    """How much a source is meant to say what it is read for."""
+
+    OWN = "own"
+    STRONG = "strong"
+    WEAK = "weak"
+    INFERRED = "inferred"
+    NONE = "none"
+
+
+class Place(Enum):
+    """Where a source is: a header, a field of the body, or any header of a shape."""
+
+    HEADER = "header"
+    BODY = "body"
+    BAGGAGE = "baggage"
+    ANY_SESSION_HEADER = "any header `x-*-session-id`"
+
+
+def as_name(text: str) -> str:
+    """The text where it can be a name, and else a name made of its digest."""
+    if NAME.fullmatch(text):
+        return text
+    if not text or len(text) > MAX_CLAIM_CHARS:
+        return ""
+    return f"sha256:{hashlib.sha256(text.encode('utf-8', 'replace')).hexdigest()[:32]}"
+
+
+def as_plain_name(text: str) -> str:
+    """The text where it can be a name; people read those of workflows, so a digest is none."""
+    return text if NAME.fullmatch(text) else ""
+
+
+def as_session(text: str) -> str:
+    """The text where it looks like the id of a session: 8 letters, digits, _ or - at least."""
+    return as_name(text) if _SESSION.fullmatch(text) else ""
+
+
+def as_uuid(text: str) -> str:
+    """The text where it is a UUID; whatever else may be the same for all that an app sends."""
+    return text if _UUID.fullmatch(text) else ""
+
+
+def as_trace(text: str) -> str:
+    """The trace id of a `traceparent`; all zeros are none."""
+    found = _TRACE.fullmatch(text)
+    if found is None or text.startswith("ff") or not found[1].strip("0"):
+        return ""
+    return f"trace-{found[1]}"
+
+
+def as_session_of_user(text: str) -> str:
+    """The session in Anthropic's `metadata.user_id`."""
+    return as_name(split_user(text)[1]) if len(text) <= MAX_CLAIM_CHARS else ""
+
+
+def as_user_without_session(text: str) -> str:
+    """The user in Anthropic's `metadata.user_id`, so that sessions make no users."""
+    return as_name(split_user(text)[0]) if len(text) <= MAX_CLAIM_CHARS else ""
+
+
+@value
+class Source:
+    """One row of the table: what it names, where it is, and how its text is read.
+
+    `path` is a header, or a field and the field inside it; a header with two steps is JSON.
+    `agents` are parts of the `user-agent` or `originator` it is believed of; empty means all.
+    `yields` where a conversation that is known says better which run it is.
+    """
+
+    party: Party
+    place: Place
+    path: tuple[str, ...]
+    strength: Strength
+    sender: str
+    form: Callable[[str], str] = as_name
+    agents: tuple[str, ...] = ()
+    yields: bool = False
+
+    @property
+    def name(self) -> str:
+        """As records and documents name it."""
+        if self.place is Place.BAGGAGE:
+            return f"baggage:{self.path[0]}"
+        if self.place is Place.ANY_SESSION_HEADER:
+            return "x-*-session-id"
+        return (":" if self.place is Place.HEADER else ".").join(self.path)
+
+
+def _header(party: Party, sender: str, *path: str, **more: Any) -> Source:
+    return Source(party, Place.HEADER, path, more.pop("strength", Strength.STRONG), sender, **more)
+
+
+def _body(party: Party, sender: str, *path: str, **more: Any) -> Source:
+    return Source(party, Place.BODY, path, more.pop("strength", Strength.STRONG), sender, **more)
+
+
+def _own(party: Party, name: str) -> tuple[Source, Source]:
+    header = _header(party, "Weir", f"x-weir-{name}", strength=Strength.OWN)
+    return header, _body(party, "Weir", "metadata", f"weir_{name}", strength=Strength.OWN)
+
+
+_R, _W, _U, _P = Party.RUN, Party.WORKFLOW, Party.USER, Party.PARENT
+_BEDROCK = "x-amzn-bedrock-request-metadata"
+_BEDROCK_IDS = ("sessionId", "threadId", "conversationId")
+
+RUN_SOURCES: tuple[Source, ...] = (
+    *_own(_R, "run"),
+    _header(_R, "LiteLLM", "x-litellm-trace-id"),
+    _header(_R, "LiteLLM", "x-litellm-session-id"),
+    _header(_R, "Claude Code", "x-claude-code-session-id"),
+    Source(
+        _R, Place.ANY_SESSION_HEADER, (), Strength.STRONG, "agents of any vendor", form=as_session
+    ),
+    *[
+        _header(_R, "Codex", name, agents=_CODEX)
+        for name in ("session-id", "session_id", "thread-id", "conversation_id")
+    ],
+    _header(_R, "opencode", "x-session-id"),
+    _header(_R, "opencode", "x-opencode-session"),
+    _header(_R, "opencode", "x-session-affinity"),
+    _header(_R, "Grok", "x-grok-conv-id"),
+    _header(_R, "Helicone", "helicone-session-id"),
+    _header(_R, "Portkey", "x-portkey-trace-id"),
+    _header(_R, "Langfuse", "langfuse_session_id"),
+    _header(_R, "Langfuse", "langfuse_trace_id"),
+    *[_header(_R, "Bedrock", _BEDROCK, name) for name in _BEDROCK_IDS],
+    _body(_R, "LiteLLM", "litellm_session_id"),
+    _body(_R, "LiteLLM", "litellm_metadata", "session_id"),
+    *[
+        _body(_R, "applications, Langfuse", "metadata", name)
+        for name in ("run", "session_id", "run_id", "trace_id", "conversation_id")
+    ],
+    _body(_R, "Claude Code", "metadata", "user_id", form=as_session_of_user),
+    *[_body(_R, "Bedrock", "requestMetadata", name) for name in _BEDROCK_IDS],
+    _body(_R, "OpenAI Responses", "conversation"),
+    _body(_R, "OpenAI Responses", "conversation", "id"),
+    _body(_R, "OpenAI Responses", "previous_response_id"),
+    _body(_R, "Codex", "prompt_cache_key", strength=Strength.WEAK, form=as_uuid),
+    Source(_R, Place.BAGGAGE, ("session.id",), Strength.STRONG, "OpenTelemetry"),
+    _header(_R, "OpenTelemetry", "traceparent", strength=Strength.WEAK, form=as_trace, yields=True),
+)
+PARENT_SOURCES: tuple[Source, ...] = (
+    _header(_P, "Weir", "x-weir-parent-run", strength=Strength.OWN),
+    _header(_P, "opencode", "x-parent-session-id", form=as_session),
+)
+WORKFLOW_SOURCES: tuple[Source, ...] = (
+    *_own(_W, "workflow"),
+    _header(_W, "Helicone", "helicone-session-name", form=as_plain_name),
+    _header(_W, "Langfuse", "langfuse_trace_name", form=as_plain_name),
+    _body(_W, "applications", "metadata", "workflow", form=as_plain_name),
+    _body(_W, "applications", "metadata", "workflow_name", form=as_plain_name),
+    _body(_W, "Langfuse", "metadata", "trace_name", form=as_plain_name),
+    Source(
+        _W,
+        Place.BAGGAGE,
+        ("gen_ai.workflow.name",),
+        Strength.STRONG,
+        "OpenTelemetry",
+        form=as_plain_name,
+    ),
+)
+USER_SOURCES: tuple[Source, ...] = (
+    *_own(_U, "user"),
+    _header(_U, "LiteLLM", "x-litellm-end-user-id"),
+    _header(_U, "LiteLLM", "x-litellm-customer-id"),
+    _header(_U, "Helicone", "helicone-user-id"),
+    _header(_U, "Portkey", "x-portkey-metadata", "_user"),
+    _header(_U, "Langfuse", "langfuse_trace_user_id"),
+    _body(_U, "OpenAI", "safety_identifier"),
+    _body(_U, "OpenAI", "user"),
+    _body(_U, "Langfuse", "metadata", "trace_user_id"),
+    _body(_U, "Anthropic", "metadata", "user_id", form=as_user_without_session),
+    Source(_U, Place.BAGGAGE, ("user.id",), Strength.STRONG, "OpenTelemetry"),
+)
+TEAM_SOURCES: tuple[Source, ...] = _own(Party.TEAM, "team")
+TAG_SOURCES: tuple[Source, ...] = (
+    *_own(Party.TAGS, "tags"),
+    _header(Party.TAGS, "Helicone", "helicone-property-*"),
+    _header(Party.TAGS, "LiteLLM", "x-litellm-tags"),
+    _header(Party.TAGS, "Portkey", "x-portkey-metadata"),
+    _header(Party.TAGS, "OpenAI", "openai-project"),
+    _header(Party.TAGS, "OpenRouter's clients", "x-title"),
+    _body(Party.TAGS, "LiteLLM, Langfuse", "metadata", "tags"),
+)
+ALL_SOURCES = (
+    *TEAM_SOURCES,
+    *WORKFLOW_SOURCES,
+    *RUN_SOURCES,
+    *PARENT_SOURCES,
+    *USER_SOURCES,
+    *TAG_SOURCES,
+)
+_KNOWN_HEADERS = frozenset(
+    [source.path[0].encode() for source in ALL_SOURCES if source.place is Place.HEADER]
+) | {b"baggage"}
+
+
+@value
+class Found:
+    """What a source says: a name, or of Weir's own ones whatever is there."""
+
+    name: Any
+    source: Source
+
+
+class Sent:
+    """What a client sent that may say who it is for: the headers in question, and the body."""
+
+    __slots__ = ("_agent", "_json", "body", "headers")
+
+    def __init__(self, headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> None:
+        self.body = body
+        self.headers = {
+            name: content
+            for name, content in headers.items()
+            if name in _KNOWN_HEADERS
+            or name.endswith(_SESSION_HEADER)
+            or name.startswith(_PROPERTY)
+        }
+        self._agent = headers.get(b"originator", b"") + b" " + headers.get(b"user-agent", b"")
+        self._json: dict[bytes, Mapping[str, Any]] = {}
+
+    def first(self, sources: Iterable[Source]) -> Found | None:
+        """What the first source with something to say says."""
+        bare = not self.headers
+        for source in sources:
+            if source.place is Place.BODY:
+                if source.path[0] not in self.body:
+                    continue
+            elif bare:
+                continue
+            found = self._said(source)
+            if source.strength is Strength.OWN:
+                if found is not None:
+                    return Found(found, source)
+            elif isinstance(found, str) and found and (name := source.form(found)):
+                return Found(name, source)
+        return None
+
+    def json_header(self, name: bytes) -> Mapping[str, Any]:
+        """A header that is a JSON object; empty where it is none."""
+        read = self._json.get(name)
+        if read is None:
+            read = self._json[name] = _object(self.headers.get(name, b""))
+        return read
+
+    def _said(self, source: Source) -> Any:
+        match source.place:
+            case Place.BODY:
+                content = self.body[source.path[0]]
+                if len(source.path) == 1:
+                    return content
+                return content.get(source.path[1]) if isinstance(content, dict) else None
+            case Place.HEADER:
+                return self._in_header(source)
+            case Place.BAGGAGE:
+                return _in_baggage(self.headers.get(b"baggage", b""), source.path[0])
+        for name, content in self.headers.items():
+            if _is_session_header(name):
+                return content.decode("latin-1")
+        return None
+
+    def _in_header(self, source: Source) -> Any:
+        name = source.path[0].encode()
+        content = self.headers.get(name)
+        if content is None:
+            return None
+        if source.agents and not any(
+            agent.encode() in self._agent.lower() for agent in source.agents
+        ):
+            return None
+        if len(source.path) == 2:
+            return self.json_header(name).get(source.path[1])
+        return content.decode("latin-1")
+
+
+def _is_session_header(name: bytes) -> bool:
+    """Whether this is `x-<vendor>-session-id`; a parent's session is not the one asked in."""
+    if not (name.startswith(b"x-") and name.endswith(_SESSION_HEADER)):
+        return False
+    return name not in _KNOWN_HEADERS and b"parent" not in name
+
+
+def foreign_tags(sent: Sent) -> Iterator[tuple[str, str, str]]:
+    """Name, value and source of the tags of others, in order; what cannot be a tag is left out."""
+    for name, worth, source in _foreign(sent):
+        if is_tag(f"{name}={worth}"):
+            yield name, worth, source
+
+
+def _foreign(sent: Sent) -> Iterator[tuple[str, str, str]]:
+    headers = sent.headers
+    if headers:
+        for header, content in headers.items():
+            if header.startswith(_PROPERTY):
+                name = header[len(_PROPERTY) :].decode("latin-1")
+                yield name, content.decode("latin-1"), "helicone-property-*"
+        listed = headers.get(b"x-litellm-tags", b"")[:MAX_CLAIM_CHARS].decode("latin-1")
+        yield from _pairs(listed.split(","), "x-litellm-tags")
+        for name, worth in sent.json_header(b"x-portkey-metadata").items():
+            if name != "_user" and isinstance(worth, str):
+                yield name.removeprefix("_"), worth, "x-portkey-metadata"
+        for header, tag in ((b"openai-project", "project"), (b"x-title", "app")):
+            yield tag, headers.get(header, b"").decode("latin-1"), header.decode()
+    metadata = sent.body.get("metadata")
+    given = metadata.get("tags") if isinstance(metadata, dict) else None
+    if isinstance(given, list):
+        texts = [one for one in given[:MAX_FOREIGN_TAGS] if isinstance(one, str)]
+        yield from _pairs(texts, "metadata.tags")
+
+
+def _pairs(texts: Iterable[str], source: str) -> Iterator[tuple[str, str, str]]:
+    """`NAME=VALUE` or `NAME:VALUE`; a word alone is a tag that is set to `yes`."""
+    for text in texts:
+        if len(text) <= MAX_CLAIM_CHARS:
+            name, _, worth = text.strip().replace(":", "=", 0 if "=" in text else 1).partition("=")
+            yield name.strip(), worth.strip() or "yes", source
+
+
+def _object(raw: bytes) -> Mapping[str, Any]:
+    try:
+        found = orjson.loads(raw) if raw.startswith(b"{") else None
+    except orjson.JSONDecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _in_baggage(header: bytes, name: str) -> str:
+    """The value of a member of W3C baggage: `NAME=VALUE;property, ...`."""
+    wanted = f"{name}="
+    for member in header.decode("latin-1").split(","):
+        text = member.strip()
+        if text.startswith(wanted):
+            return text[len(wanted) :].partition(";")[0].strip()
+    return ""
