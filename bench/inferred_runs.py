@@ -88,6 +88,11 @@ def exact_runs(found: Sequence[tuple[int, str]]) -> int:
     )
 
 
+def share(part: int, whole: int) -> str:
+    """Four digits, and a dash where there is nothing to share."""
+    return f"{part / whole:.4f}" if whole else "-"
+
+
 def report(name: str, runs: Sequence[Sequence[Any]], workers: int = 1) -> None:
     """One line: precision, recall and exact runs."""
     found = infer(runs, workers)
@@ -105,13 +110,13 @@ def report(name: str, runs: Sequence[Sequence[Any]], workers: int = 1) -> None:
     longer = len({number for number, _ in rest})
     print(
         f"{name:<48} {len(true_runs):>5} {len(found):>6}"
-        f" {together / max(1, pairs(inferred)):>9.4f} {together / max(1, pairs(true_runs)):>8.4f}"
-        f" {exact / len(true_runs):>7.4f} {exact_runs(rest) / max(1, longer):>9.4f}"
+        f" {share(together, pairs(inferred)):>9} {share(together, pairs(true_runs)):>8}"
+        f" {share(exact, len(true_runs)):>7} {share(exact_runs(rest), longer):>9}"
     )
 
 
 def cost_us(messages: int, text_bytes: int) -> tuple[float, float]:
-    """Microseconds to read, and to recognise, a conversation of so many messages and bytes."""
+    """The least microseconds to read, and to recognise, a conversation of such a size."""
     each = text_bytes // messages
     said = []
     for number in range(messages):
@@ -129,7 +134,7 @@ def cost_us(messages: int, text_bytes: int) -> tuple[float, float]:
             began = time.perf_counter()
             work(fresh)
             times.append((time.perf_counter() - began) * 1e6)
-    return sorted(read)[150], sorted(followed)[150]
+    return min(read), min(followed)
 
 
 def follow(inference: RunInference, said: Sequence[Any]) -> str | None:

@@ -26,8 +26,8 @@ from gateway.identity_sources import (
     Found,
     Place,
     Sent,
-    Source,
     Strength,
+    Table,
     foreign_tags,
 )
 from gateway.known_ids import OVERFLOW, KnownIds
@@ -121,9 +121,9 @@ class _Naming:
             self.overflow.append(kind.value)
         return scope_id[len(self.team) + 1 :]
 
-    def first(self, sources: Sequence[Source]) -> Found | None:
+    def first(self, table: Table) -> Found | None:
         """The first name that is there; raise ApiError (400) for one of ours that is none."""
-        found = self.sent.first(sources)
+        found = self.sent.first(table)
         if found is not None and found.source.strength is Strength.OWN:
             _check(found)
         return found
@@ -253,11 +253,13 @@ def _parents(naming: _Naming, run: str) -> tuple[str, ...]:
 
 def _granted_run(grant: RunGrant, naming: _Naming) -> str:
     """The run of a token, which names no other one."""
-    header, metadata = RUN_SOURCES[:2]
-    for source, where in ((header, f"header {RUN_HEADER}"), (metadata, "metadata.weir_run")):
-        found = naming.sent.first((source,))
-        if found is not None and found.name != grant.run_id:
-            raise run_fixed("run", grant.run_id, where)
+    metadata = naming.sent.body.get("metadata")
+    header = naming.sent.headers.get(RUN_HEADER.encode())
+    named = metadata.get("weir_run") if isinstance(metadata, dict) else None
+    if header is not None and header != grant.run_id.encode():
+        raise run_fixed("run", grant.run_id, f"header {RUN_HEADER}")
+    if named is not None and named != grant.run_id:
+        raise run_fixed("run", grant.run_id, "metadata.weir_run")
     return grant.run_id
 
 
@@ -285,7 +287,7 @@ def _tags(naming: _Naming, unset: tuple[str, ...], grant: RunGrant | None) -> Ma
             tags[placed] = charged
         elif worth != fixed[name]:
             raise run_fixed(f"tag {name}", fixed[name], "x-weir-tags")
-    if sent.headers or metadata:
+    if sent.headers or sent.properties or metadata:
         _add_foreign(naming, tags, {*own, *fixed}, unset)
     return dict(sorted(tags.items())) if len(tags) > 1 else tags
 

@@ -31,6 +31,8 @@ _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 _CODEX = ("codex",)
 _PROPERTY = b"helicone-property-"
 _SESSION_HEADER = b"-session-id"
+# The name that stands for any vendor's.
+ANY_SESSION = b"x-*-session-id"
 
 
 class Party(StrEnum):
@@ -124,13 +126,51 @@ class Source:
     yields: bool = False
 
     @property
+    def header(self) -> bytes:
+        """The header it is in."""
+        if self.place is Place.BAGGAGE:
+            return b"baggage"
+        return ANY_SESSION if self.place is Place.ANY_SESSION_HEADER else self.path[0].encode()
+
+    @property
     def name(self) -> str:
         """As records and documents name it."""
         if self.place is Place.BAGGAGE:
             return f"baggage:{self.path[0]}"
         if self.place is Place.ANY_SESSION_HEADER:
-            return "x-*-session-id"
+            return ANY_SESSION.decode()
         return (":" if self.place is Place.HEADER else ".").join(self.path)
+
+
+class Table:
+    """The sources of one party in their order, found by what is there in a request."""
+
+    __slots__ = ("_by_field", "_by_header", "sources")
+
+    def __init__(self, *sources: Source) -> None:
+        self.sources = sources
+        self._by_header: dict[bytes, list[tuple[int, Source]]] = {}
+        self._by_field: dict[str, list[tuple[int, Source]]] = {}
+        for rank, source in enumerate(sources):
+            if source.place is Place.BODY:
+                self._by_field.setdefault(source.path[0], []).append((rank, source))
+            else:
+                self._by_header.setdefault(source.header, []).append((rank, source))
+
+    def there(self, headers: Iterable[bytes], fields: Iterable[str]) -> list[tuple[int, Source]]:
+        """The sources that these headers and fields are of, the first one first."""
+        found: list[tuple[int, Source]] = []
+        for header in headers:
+            found += self._by_header.get(header, ())
+        for field in fields:
+            found += self._by_field.get(field, ())
+        if len(found) > 1:
+            found.sort(key=_rank)
+        return found
+
+
+def _rank(place: tuple[int, Source]) -> int:
+    return place[0]
 
 
 def _header(party: Party, sender: str, *path: str, **more: Any) -> Source:
@@ -150,7 +190,7 @@ _R, _W, _U, _P = Party.RUN, Party.WORKFLOW, Party.USER, Party.PARENT
 _BEDROCK = "x-amzn-bedrock-request-metadata"
 _BEDROCK_IDS = ("sessionId", "threadId", "conversationId")
 
-RUN_SOURCES: tuple[Source, ...] = (
+RUN_SOURCES = Table(
     *_own(_R, "run"),
     _header(_R, "LiteLLM", "x-litellm-trace-id"),
     _header(_R, "LiteLLM", "x-litellm-session-id"),
@@ -186,11 +226,11 @@ RUN_SOURCES: tuple[Source, ...] = (
     Source(_R, Place.BAGGAGE, ("session.id",), Strength.STRONG, "OpenTelemetry"),
     _header(_R, "OpenTelemetry", "traceparent", strength=Strength.WEAK, form=as_trace, yields=True),
 )
-PARENT_SOURCES: tuple[Source, ...] = (
+PARENT_SOURCES = Table(
     _header(_P, "Weir", "x-weir-parent-run", strength=Strength.OWN),
     _header(_P, "opencode", "x-parent-session-id", form=as_session),
 )
-WORKFLOW_SOURCES: tuple[Source, ...] = (
+WORKFLOW_SOURCES = Table(
     *_own(_W, "workflow"),
     _header(_W, "Helicone", "helicone-session-name", form=as_plain_name),
     _header(_W, "Langfuse", "langfuse_trace_name", form=as_plain_name),
@@ -206,7 +246,7 @@ WORKFLOW_SOURCES: tuple[Source, ...] = (
         form=as_plain_name,
     ),
 )
-USER_SOURCES: tuple[Source, ...] = (
+USER_SOURCES = Table(
     *_own(_U, "user"),
     _header(_U, "LiteLLM", "x-litellm-end-user-id"),
     _header(_U, "LiteLLM", "x-litellm-customer-id"),
@@ -219,8 +259,8 @@ USER_SOURCES: tuple[Source, ...] = (
     _body(_U, "Anthropic", "metadata", "user_id", form=as_user_without_session),
     Source(_U, Place.BAGGAGE, ("user.id",), Strength.STRONG, "OpenTelemetry"),
 )
-TEAM_SOURCES: tuple[Source, ...] = _own(Party.TEAM, "team")
-TAG_SOURCES: tuple[Source, ...] = (
+TEAM_SOURCES = Table(*_own(Party.TEAM, "team"))
+TAG_SOURCES = Table(
     *_own(Party.TAGS, "tags"),
     _header(Party.TAGS, "Helicone", "helicone-property-*"),
     _header(Party.TAGS, "LiteLLM", "x-litellm-tags"),
@@ -229,17 +269,20 @@ TAG_SOURCES: tuple[Source, ...] = (
     _header(Party.TAGS, "OpenRouter's clients", "x-title"),
     _body(Party.TAGS, "LiteLLM, Langfuse", "metadata", "tags"),
 )
-ALL_SOURCES = (
-    *TEAM_SOURCES,
-    *WORKFLOW_SOURCES,
-    *RUN_SOURCES,
-    *PARENT_SOURCES,
-    *USER_SOURCES,
-    *TAG_SOURCES,
+TABLES = (
+    TEAM_SOURCES,
+    WORKFLOW_SOURCES,
+    RUN_SOURCES,
+    PARENT_SOURCES,
+    USER_SOURCES,
+    TAG_SOURCES,
 )
+ALL_SOURCES = tuple([source for table in TABLES for source in table.sources])
 _KNOWN_HEADERS = frozenset(
-    [source.path[0].encode() for source in ALL_SOURCES if source.place is Place.HEADER]
-) | {b"baggage"}
+    [source.header for source in ALL_SOURCES if source.place is not Place.BODY]
+)
+_KNOWN_FIELDS = frozenset([source.path[0] for source in ALL_SOURCES if source.place is Place.BODY])
+_TAG_HEADERS = frozenset([source.header for source in TAG_SOURCES.sources[2:-1]])
 
 
 @value
@@ -251,31 +294,37 @@ class Found:
 
 
 class Sent:
-    """What a client sent that may say who it is for: the headers in question, and the body."""
+    """What a client sent that may say who it is for: the headers in question, and the body.
 
-    __slots__ = ("_agent", "_json", "body", "headers")
+    `headers` are by name, that of any vendor's session by `ANY_SESSION`; `properties` are Helicone's.
+    """
+
+    __slots__ = ("_all", "_fields", "_json", "body", "headers", "properties")
 
     def __init__(self, headers: Mapping[bytes, bytes], body: Mapping[str, Any]) -> None:
         self.body = body
-        self.headers = {
-            name: content
-            for name, content in headers.items()
-            if name in _KNOWN_HEADERS
-            or name.endswith(_SESSION_HEADER)
-            or name.startswith(_PROPERTY)
-        }
-        self._agent = headers.get(b"originator", b"") + b" " + headers.get(b"user-agent", b"")
+        self.headers = {name: headers[name] for name in _KNOWN_HEADERS & headers.keys()}
+        self.properties: dict[bytes, bytes] = {}
+        self._all = headers
+        self._fields = _KNOWN_FIELDS & body.keys()
         self._json: dict[bytes, Mapping[str, Any]] = {}
+        names = b" ".join(headers)
+        if _SESSION_HEADER in names or _PROPERTY in names:
+            self._add_others()
 
-    def first(self, sources: Iterable[Source]) -> Found | None:
+    def _add_others(self) -> None:
+        """The headers of which only the shape of the name is known; of sessions the first one."""
+        for name, content in self._all.items():
+            if name.startswith(_PROPERTY):
+                self.properties[name] = content
+            elif _is_session_header(name):
+                self.headers.setdefault(ANY_SESSION, content)
+
+    def first(self, table: Table) -> Found | None:
         """What the first source with something to say says."""
-        bare = not self.headers
-        for source in sources:
-            if source.place is Place.BODY:
-                if source.path[0] not in self.body:
-                    continue
-            elif bare:
-                continue
+        if not self.headers and not self._fields:
+            return None
+        for _, source in table.there(self.headers, self._fields):
             found = self._said(source)
             if source.strength is Strength.OWN:
                 if found is not None:
@@ -292,33 +341,24 @@ class Sent:
         return read
 
     def _said(self, source: Source) -> Any:
-        match source.place:
-            case Place.BODY:
-                content = self.body[source.path[0]]
-                if len(source.path) == 1:
-                    return content
-                return content.get(source.path[1]) if isinstance(content, dict) else None
-            case Place.HEADER:
-                return self._in_header(source)
-            case Place.BAGGAGE:
-                return _in_baggage(self.headers.get(b"baggage", b""), source.path[0])
-        for name, content in self.headers.items():
-            if _is_session_header(name):
-                return content.decode("latin-1")
-        return None
-
-    def _in_header(self, source: Source) -> Any:
-        name = source.path[0].encode()
-        content = self.headers.get(name)
-        if content is None:
-            return None
-        if source.agents and not any(
-            agent.encode() in self._agent.lower() for agent in source.agents
-        ):
+        if source.place is Place.BODY:
+            content = self.body[source.path[0]]
+            if len(source.path) == 1:
+                return content
+            return content.get(source.path[1]) if isinstance(content, dict) else None
+        header = source.header
+        if source.place is Place.BAGGAGE:
+            return _in_baggage(self.headers[header], source.path[0])
+        if source.agents and not self._is_of(source.agents):
             return None
         if len(source.path) == 2:
-            return self.json_header(name).get(source.path[1])
-        return content.decode("latin-1")
+            return self.json_header(header).get(source.path[1])
+        return self.headers[header].decode("latin-1")
+
+    def _is_of(self, agents: Iterable[str]) -> bool:
+        """Whether one of these agents says that it asks."""
+        told = self._all.get(b"originator", b"") + b" " + self._all.get(b"user-agent", b"")
+        return any(agent.encode() in told.lower() for agent in agents)
 
 
 def _is_session_header(name: bytes) -> bool:
@@ -337,11 +377,10 @@ def foreign_tags(sent: Sent) -> Iterator[tuple[str, str, str]]:
 
 def _foreign(sent: Sent) -> Iterator[tuple[str, str, str]]:
     headers = sent.headers
-    if headers:
-        for header, content in headers.items():
-            if header.startswith(_PROPERTY):
-                name = header[len(_PROPERTY) :].decode("latin-1")
-                yield name, content.decode("latin-1"), "helicone-property-*"
+    for header, content in sent.properties.items():
+        name = header[len(_PROPERTY) :].decode("latin-1")
+        yield name, content.decode("latin-1"), "helicone-property-*"
+    if not _TAG_HEADERS.isdisjoint(headers):
         listed = headers.get(b"x-litellm-tags", b"")[:MAX_CLAIM_CHARS].decode("latin-1")
         yield from _pairs(listed.split(","), "x-litellm-tags")
         for name, worth in sent.json_header(b"x-portkey-metadata").items():

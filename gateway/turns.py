@@ -46,15 +46,17 @@ def turns_of(items: Sequence[Any]) -> Turns | None:
     before: int | None = None
     whole: int | None = None
     for item in items:
-        if type(item) is not dict or _is_silent(item):
+        if type(item) is not dict:
             continue
-        pieces: Pieces = [sum_]
-        content = item.get("content")
-        if type(content) is str and len(item) == 2:  # the commonest shape
-            _add_text(content, most, pieces)
+        role, content = item.get("role"), item.get("content")
+        if role in _INSTRUCTIONS or (role is None and item.get("type") == "reasoning"):
+            continue
+        if type(content) is str and len(item) == 2 and len(content) <= most:
+            pieces: Pieces = [sum_, content]  # the commonest shape, at once
         else:
+            pieces = [sum_]
             _add_parts(item, most, pieces)
-        if item.get("role") == "assistant" or _is_assistants(item):
+        if role == "assistant" or (role is None and _is_assistants(item)):
             if before is None and whole is not None:
                 before, most = sum_, LATER_CHARS
             pieces.append(1)
@@ -103,6 +105,9 @@ def _is_assistants(item: Mapping[str, Any]) -> bool:
 
 def _add_parts(part: Mapping[str, Any], most: int, pieces: Pieces) -> None:
     """What a message or a block of one says, ids included; marks and names are left out."""
+    if len(part) == 2 and type(part.get("content")) is str:
+        _add_text(part["content"], most, pieces)
+        return
     for field in _IDS:
         if field in part and type(part[field]) is str:
             pieces.append(part[field])
