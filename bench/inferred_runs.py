@@ -147,9 +147,9 @@ def main() -> None:
     path = parser.parse_args().trajectories
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     runs = [run for row in rows if (run := list(requests_of(row["messages"])))]
-    print(
-        f"{'':<48} {'runs':>5} {'calls':>6} {'precision':>9} {'recall':>8} {'exact':>7} {'but first':>9}"
-    )
+    heads = ("runs", "calls", "precision", "recall", "exact", "but first")
+    widths = (5, 6, 9, 8, 7, 9)
+    print(" " * 48, *[f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)])
     report("one process", runs)
     again = [[one for one in run for _ in range(2)] for run in runs]
     report("one process, each request tried twice", again)

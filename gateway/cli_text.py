@@ -85,8 +85,9 @@ def _request_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "workflow", row.get("workflow")
     claims = _evidence(row, "attribution_json")
     strength = claims.get("run", {}).get("strength", "")
-    said_by = f"from {row.get('run_source')}" + (f", {strength}" if strength else "")
-    yield "run", f"{row.get('run_id')} ({said_by})"
+    source = row.get("run_source")
+    told = f", {strength}" if strength not in ("", source) else ""
+    yield "run", f"{row.get('run_id')} (from {source}{told})"
     for party, claim in claims.items():
         if party != "run":
             yield f"{party.replace('_', ' ')} from", f"{claim['source']}, {claim['strength']}"

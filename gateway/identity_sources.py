@@ -296,7 +296,8 @@ class Found:
 class Sent:
     """What a client sent that may say who it is for: the headers in question, and the body.
 
-    `headers` are by name, that of any vendor's session by `ANY_SESSION`; `properties` are Helicone's.
+    `headers` are by name, that of any vendor's session by `ANY_SESSION`, and without Helicone's
+    `properties`.
     """
 
     __slots__ = ("_all", "_fields", "_json", "body", "headers", "properties")

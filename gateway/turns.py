@@ -51,10 +51,13 @@ def turns_of(items: Sequence[Any]) -> Turns | None:
         role, content = item.get("role"), item.get("content")
         if role in _INSTRUCTIONS or (role is None and item.get("type") == "reasoning"):
             continue
-        if type(content) is str and len(item) == 2 and len(content) <= most:
-            pieces: Pieces = [sum_, content]  # the commonest shape, at once
+        pieces: Pieces = [sum_]
+        if type(content) is str and len(item) == 2:  # the commonest shape, at once
+            if len(content) <= most:
+                pieces.append(content)
+            else:
+                pieces += (len(content), content[: most >> 1], content[-(most >> 1) :])
         else:
-            pieces = [sum_]
             _add_parts(item, most, pieces)
         if role == "assistant" or (role is None and _is_assistants(item)):
             if before is None and whole is not None:
