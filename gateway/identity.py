@@ -8,7 +8,7 @@ tag that budgets ask for has it as `unset`. Leaving something out never means no
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Any
 
 from budgets.runs import run_charges
@@ -16,6 +16,7 @@ from budgets.scopes import Charge, ScopeKind, Scopes
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.errors import bad_request
+from gateway.foreign_tags import foreign_tags
 from gateway.identity_sources import (
     NAME,
     PARENT_SOURCES,
@@ -28,7 +29,6 @@ from gateway.identity_sources import (
     Sent,
     Strength,
     Table,
-    foreign_tags,
 )
 from gateway.known_ids import OVERFLOW, KnownIds
 from gateway.landings import wants_landing
@@ -81,7 +81,7 @@ class Identity:
     @property
     def shared_scopes(self) -> Scopes:
         """The scopes that other requests may share: a run of its own is left out."""
-        return replace(self.scopes, run="") if self.run_source == OWN_RUN else self.scopes
+        return self.scopes.without_run() if self.run_source == OWN_RUN else self.scopes
 
 
 @value

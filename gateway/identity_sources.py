@@ -11,25 +11,23 @@ key decides the team, and a claim only refines inside it.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, StrEnum
 from typing import Any
 
 import orjson
 
-from budgets.config import is_tag
 from budgets.value import value
 from gateway.dialects.sessions import split_user
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@+/ -]{0,127}")
 # What is longer is no name of anything, and hashing it would take time.
 MAX_CLAIM_CHARS = 2_048
-MAX_FOREIGN_TAGS = 10
 _SESSION = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _CODEX = ("codex",)
-_PROPERTY = b"helicone-property-"
+PROPERTY = b"helicone-property-"
 _SESSION_HEADER = b"-session-id"
 # The name that stands for any vendor's.
 ANY_SESSION = b"x-*-session-id"
@@ -282,7 +280,7 @@ _KNOWN_HEADERS = frozenset(
     [source.header for source in ALL_SOURCES if source.place is not Place.BODY]
 )
 _KNOWN_FIELDS = frozenset([source.path[0] for source in ALL_SOURCES if source.place is Place.BODY])
-_TAG_HEADERS = frozenset([source.header for source in TAG_SOURCES.sources[2:-1]])
+TAG_HEADERS = frozenset([source.header for source in TAG_SOURCES.sources[2:-1]])
 
 
 @value
@@ -310,13 +308,13 @@ class Sent:
         self._fields = _KNOWN_FIELDS & body.keys()
         self._json: dict[bytes, Mapping[str, Any]] = {}
         names = b" ".join(headers)
-        if _SESSION_HEADER in names or _PROPERTY in names:
+        if _SESSION_HEADER in names or PROPERTY in names:
             self._add_others()
 
     def _add_others(self) -> None:
         """The headers of which only the shape of the name is known; of sessions the first one."""
         for name, content in self._all.items():
-            if name.startswith(_PROPERTY):
+            if name.startswith(PROPERTY):
                 self.properties[name] = content
             elif _is_session_header(name):
                 self.headers.setdefault(ANY_SESSION, content)
@@ -367,41 +365,6 @@ def _is_session_header(name: bytes) -> bool:
     if not (name.startswith(b"x-") and name.endswith(_SESSION_HEADER)):
         return False
     return name not in _KNOWN_HEADERS and b"parent" not in name
-
-
-def foreign_tags(sent: Sent) -> Iterator[tuple[str, str, str]]:
-    """Name, value and source of the tags of others, in order; what cannot be a tag is left out."""
-    for name, worth, source in _foreign(sent):
-        if is_tag(f"{name}={worth}"):
-            yield name, worth, source
-
-
-def _foreign(sent: Sent) -> Iterator[tuple[str, str, str]]:
-    headers = sent.headers
-    for header, content in sent.properties.items():
-        name = header[len(_PROPERTY) :].decode("latin-1")
-        yield name, content.decode("latin-1"), "helicone-property-*"
-    if not _TAG_HEADERS.isdisjoint(headers):
-        listed = headers.get(b"x-litellm-tags", b"")[:MAX_CLAIM_CHARS].decode("latin-1")
-        yield from _pairs(listed.split(","), "x-litellm-tags")
-        for name, worth in sent.json_header(b"x-portkey-metadata").items():
-            if name != "_user" and isinstance(worth, str):
-                yield name.removeprefix("_"), worth, "x-portkey-metadata"
-        for header, tag in ((b"openai-project", "project"), (b"x-title", "app")):
-            yield tag, headers.get(header, b"").decode("latin-1"), header.decode()
-    metadata = sent.body.get("metadata")
-    given = metadata.get("tags") if isinstance(metadata, dict) else None
-    if isinstance(given, list):
-        texts = [one for one in given[:MAX_FOREIGN_TAGS] if isinstance(one, str)]
-        yield from _pairs(texts, "metadata.tags")
-
-
-def _pairs(texts: Iterable[str], source: str) -> Iterator[tuple[str, str, str]]:
-    """`NAME=VALUE` or `NAME:VALUE`; a word alone is a tag that is set to `yes`."""
-    for text in texts:
-        if len(text) <= MAX_CLAIM_CHARS:
-            name, _, worth = text.strip().replace(":", "=", 0 if "=" in text else 1).partition("=")
-            yield name.strip(), worth.strip() or "yes", source
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:

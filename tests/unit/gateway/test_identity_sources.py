@@ -16,7 +16,6 @@ from gateway.identity_sources import (
     NAME,
     PARENT_SOURCES,
     RUN_SOURCES,
-    TAG_SOURCES,
     TEAM_SOURCES,
     USER_SOURCES,
     WORKFLOW_SOURCES,
@@ -139,32 +138,6 @@ def test_no_source_names_another_team(source: Source) -> None:
     assert (caught.value.status, caught.value.code) == (403, "team_fixed")
     assert caught.value.param == source.name
     assert who({b"x-weir-team": b"lab"}).scopes.team == "lab"
-
-
-def test_tags_that_were_meant_for_others_are_taken_as_far_as_they_can_be_tags() -> None:
-    headers = {
-        b"x-weir-tags": b"env=prod",
-        b"helicone-property-feature": b"search",
-        b"helicone-property-env": b"test",
-        b"x-litellm-tags": b"nightly, customer:acme,a b=c",
-        b"x-portkey-metadata": b'{"_user": "ana", "_environment": "eu", "n": 7}',
-        b"openai-project": b"proj_1",
-        b"x-title": b"Aider",
-    }
-    identity = who(headers, {"metadata": {"tags": ["lang=de", 7, "\n"]}})
-    assert identity.tags == {
-        "app": "Aider",
-        "customer": "acme",
-        "env": "prod",
-        "environment": "eu",
-        "feature": "search",
-        "lang": "de",
-        "nightly": "yes",
-        "project": "proj_1",
-    }
-    assert identity.attribution["tag feature"]["source"] == TAG_SOURCES.sources[2].name
-    many = {"metadata": {"tags": [f"t{n}" for n in range(50)]}}
-    assert len(who({}, many).tags) == 10
 
 
 @pytest.mark.parametrize(
