@@ -1,0 +1,79 @@
+"""The agents of the command line: each does a task, and ends when its run is spent."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.clients.client_list import AGENTS, CODEX_WITH_WEBSOCKETS
+from tests.clients.real_clients import Ended, Installation, calls, installation, run_client, says
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A prompt that has a file written, in how many requests."""
+
+    prompt: str
+    requests: int = 2
+    last_words: str = "All done."
+
+
+CODEX = Case(calls("exec_command", {"cmd": "echo forty-two > answer.txt"}))
+CASES = {
+    "codex": CODEX,
+    "claude-code": Case(calls("Write", {"file_path": "answer.txt", "content": "forty-two"})),
+    "opencode": Case(calls("write", {"filePath": "answer.txt", "content": "forty-two"})),
+    "aider": Case(says("answer.txt\n```\nforty-two\n```"), 1, "Applied edit to answer.txt"),
+    "llm": Case(calls("write_file", {"path": "answer.txt", "text": "forty-two"})),
+}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with installation(tmp_path_factory.mktemp("weir")) as running:
+        yield running
+
+
+def test_every_agent_is_tried() -> None:
+    assert set(CASES) == set(AGENTS)
+
+
+def assert_done(ended: Ended, case: Case) -> None:
+    assert ended.exit_status == 0, ended.out + ended.err
+    assert ended.written() == "forty-two"
+    assert case.last_words in ended.out
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_agent_does_its_task(here: Installation, tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    run = here.open_run(name, 50)
+    assert_done(run_client(AGENTS[name], tmp_path, here.weir, run.token, case.prompt), case)
+    assert here.stand(run)[0] == case.requests
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_agent_ends_and_says_why_when_its_run_is_spent(
+    here: Installation, tmp_path: Path, name: str
+) -> None:
+    case = CASES[name]
+    run = here.open_run(name, 1)
+    if case.requests == 1:
+        assert here.weir.chat("Hello", key=run.token).status == 200
+    ended = run_client(AGENTS[name], tmp_path, here.weir, run.token, case.prompt)
+    assert "Budget exceeded" in ended.out + ended.err
+    assert case.last_words not in ended.out
+    assert here.stand(run)[0] == 1
+
+
+def test_codex_goes_on_over_http_where_it_tried_a_websocket(
+    here: Installation, tmp_path: Path
+) -> None:
+    run = here.open_run("codex", 50)
+    ended = run_client(CODEX_WITH_WEBSOCKETS, tmp_path, here.weir, run.token, CODEX.prompt)
+    assert_done(ended, CODEX)
+    kinds = [json.loads(line)["type"] for line in ended.out.splitlines()]
+    assert "error" not in kinds, ended.out
+    assert here.stand(run)[0] == CODEX.requests
