@@ -66,13 +66,27 @@ def charge_for(budget: Budget, scope_id: str, now_s: int) -> Charge:
 
 
 def tightest(charges: Iterable[Charge]) -> tuple[Charge, ...]:
-    """One charge for each account: where two count the same spend, the tighter limit decides."""
+    """One charge for each account: where two count the same spend, the tighter limit decides.
+
+    It is hard where either of the two is.
+    """
     found: dict[str, Charge] = {}
     for charge in charges:
         before = found.get(charge.account)
-        if before is None or _is_tighter(charge, before):
+        if before is None:
             found[charge.account] = charge
+        elif _is_tighter(charge, before):
+            found[charge.account] = _as_hard_as(charge, before)
+        else:
+            found[charge.account] = _as_hard_as(before, charge)
     return tuple(found.values())
+
+
+def _as_hard_as(charge: Charge, other: Charge) -> Charge:
+    own, second = charge.budget, other.budget
+    if own is None or not own.soft or second is None or second.soft:
+        return charge
+    return replace(charge, budget=replace(own, soft=False))
 
 
 def _is_tighter(charge: Charge, other: Charge) -> bool:

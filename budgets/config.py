@@ -49,6 +49,7 @@ class ChangedRates(Section):
     input: PicoRate | None = None
     cached: PicoRate | None = None
     cache_write: PicoRate | None = None
+    cache_write_1h: PicoRate | None = None
     audio_input: PicoRate | None = None
     output: PicoRate | None = None
     reasoning: PicoRate | None = None

@@ -7,7 +7,7 @@ context threshold; those are `context_tiers`.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter, mul
 
 from budgets.money import PICO_PER_NANO, nano_from_pico
@@ -17,12 +17,19 @@ from budgets.value import value
 FALLBACK_CLASS: Mapping[str, str] = {
     "cached": "fresh",
     "cache_write": "fresh",
+    "cache_write_1h": "cache_write",
     "audio_input": "fresh",
     "reasoning": "output",
     "audio_output": "output",
 }
+# An hour's write costs twice the input and one of five minutes 1.25 times, wherever both are told.
+LONG_WRITE_PERMILLE = 1_600
 DEFAULT_SERVICE_TIER = "default"
 _counts = attrgetter(*TOKEN_CLASSES)
+# Where the rates of input stand; that of writes for an hour comes last.
+_INPUT_PLACES = tuple(
+    sorted(range(len(INPUT_CLASSES)), key=lambda place: INPUT_CLASSES[place] == "cache_write_1h")
+)
 
 
 class PriceError(ValueError):
@@ -44,29 +51,47 @@ class Rates:
 
     def rate_pico(self, token_class: str) -> int:
         rate = self.pico.get(token_class)
-        return self.pico[FALLBACK_CLASS[token_class]] if rate is None else rate
+        if rate is not None:
+            return rate
+        if token_class == "cache_write_1h" and "cache_write" in self.pico:
+            return -(-self.pico["cache_write"] * LONG_WRITE_PERMILLE // 1_000)
+        return self.rate_pico(FALLBACK_CLASS[token_class])
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One model's rates from a moment on; `tiers` ascend by context and start at 0 tokens."""
+    """One model's rates from a moment on; `tiers` ascend by context and start at 0 tokens.
+
+    `dearest` covers cache writes that are kept for an hour only with `hour_long`, because nobody
+    pays for those without asking; `keeps_dearer` says whether that makes a difference.
+    """
 
     model: str
     valid_from_s: int
     version: str
     tiers: tuple[Rates, ...]
     service_tier: str = DEFAULT_SERVICE_TIER
+    hour_long: bool = False
     dearest: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    keeps_dearer: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Input and output rate of the dearest classes in each context tier and those below it.
         dearest: list[tuple[int, int]] = []
         dearest_in = dearest_out = 0
+        keeps_dearer = False
         for rates in self.tiers:
-            dearest_in = max(dearest_in, *rates.full[: len(INPUT_CLASSES)])
+            *inputs, hour = [rates.full[place] for place in _INPUT_PLACES]
+            keeps_dearer |= hour > max(inputs)
+            dearest_in = max(dearest_in, *inputs, hour if self.hour_long else 0)
             dearest_out = max(dearest_out, *rates.full[len(INPUT_CLASSES) :])
             dearest.append((dearest_in, dearest_out))
         object.__setattr__(self, "dearest", tuple(dearest))
+        object.__setattr__(self, "keeps_dearer", keeps_dearer)
+
+    def for_an_hour(self) -> "Price":
+        """The same price for a request that may write to a cache for an hour."""
+        return replace(self, hour_long=True)
 
     def rates_for(self, input_tokens: int) -> Rates:
         chosen = self.tiers[0]

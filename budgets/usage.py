@@ -22,6 +22,7 @@ class TokenUsage:
     fresh: int = 0
     cached: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
     audio_input: int = 0
     output: int = 0
     reasoning: int = 0
@@ -29,7 +30,8 @@ class TokenUsage:
 
     @property
     def input_tokens(self) -> int:
-        return self.fresh + self.cached + self.cache_write + self.audio_input
+        written = self.cache_write + self.cache_write_1h
+        return self.fresh + self.cached + written + self.audio_input
 
     @property
     def output_tokens(self) -> int:
@@ -44,14 +46,20 @@ TOKEN_CLASSES: tuple[str, ...] = (
     "fresh",
     "cached",
     "cache_write",
+    "cache_write_1h",
     "audio_input",
     "output",
     "reasoning",
     "audio_output",
 )
-INPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[:4]
-OUTPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[4:]
-_INPUT_DETAILS = ("cached_tokens", "cache_write_tokens", "audio_tokens")
+INPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[:5]
+OUTPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[5:]
+# Events tell of cache writes of any lifetime together.
+RECORDED_CLASSES: tuple[str, ...] = tuple(
+    [name for name in TOKEN_CLASSES if name != "cache_write_1h"]
+)
+# Writes that last an hour are told apart in reports of our own making only: see docs/dialects.md.
+_INPUT_DETAILS = ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_tokens")
 _OUTPUT_DETAILS = ("reasoning_tokens", "audio_tokens")
 _MESSAGE_COUNTS = (
     "input_tokens",
@@ -76,11 +84,9 @@ class UsageFault:
 class UsageExtras:
     """What a report tells beyond the token classes; the price card has no rates for it.
 
-    `cache_write_1h` is part of `cache_write`: those that are kept for an hour, which providers bill
-    higher. `tool_uses` counts the uses of tools that the provider runs, by the provider's name.
+    `tool_uses` counts the uses of tools that the provider runs, by the provider's name.
     """
 
-    cache_write_1h: int = 0
     tool_uses: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -155,9 +161,10 @@ def _disjoint(report: object, input_total: str, output_total: str) -> TokenUsage
     visible = totals[1] - sum(outputs)
     if visible < 0:
         return UsageFault(f"{output_total}_details", f"more tokens than {output_total}")
-    cached, cache_write, audio_input = inputs
-    reasoning, audio_output = outputs
-    return TokenUsage(fresh, cached, cache_write, audio_input, visible, reasoning, audio_output)
+    cached, cache_write, cache_write_1h, audio_input = inputs
+    return TokenUsage(
+        fresh, cached, cache_write, cache_write_1h, audio_input, visible, outputs[0], outputs[1]
+    )
 
 
 def usage_from_embeddings(report: object) -> TokenUsage | UsageFault:
@@ -174,8 +181,8 @@ def usage_from_embeddings(report: object) -> TokenUsage | UsageFault:
 def usage_from_anthropic(report: object) -> TokenUsage | UsageFault:
     """The `usage` object of a message, whose input counts are disjoint as they come.
 
-    Cache writes of any lifetime are `cache_write`; `output_tokens` includes `thinking_tokens`. What
-    a compaction used is added, because the totals leave it out.
+    Cache writes that are kept for an hour are a class of their own; `output_tokens` includes
+    `thinking_tokens`. What a compaction used is added, because the totals leave it out.
     Source: Anthropic API reference, `Usage` and `BetaUsage`.
     """
     if not isinstance(report, Mapping):
@@ -219,7 +226,12 @@ def _message_usage(report: Mapping[str, object], where: str) -> TokenUsage | Usa
     if visible < 0:
         return UsageFault(f"{where}output_tokens_details", "more tokens than output_tokens")
     return TokenUsage(
-        fresh=fresh, cached=cached, cache_write=cache_write, output=visible, reasoning=thought[0]
+        fresh=fresh,
+        cached=cached,
+        cache_write=cache_write - written[1],
+        cache_write_1h=written[1],
+        output=visible,
+        reasoning=thought[0],
     )
 
 
@@ -227,7 +239,6 @@ def extras_from_anthropic(report: object) -> UsageExtras:
     """What the `usage` object of a message counts besides; what cannot be right is left out."""
     if not isinstance(report, Mapping):
         return UsageExtras()
-    written = _details(report, "cache_creation", _CACHE_LIVES)
     uses = report.get("server_tool_use")
     uses = uses if isinstance(uses, Mapping) else {}
     counted: dict[str, int] = {}
@@ -235,4 +246,4 @@ def extras_from_anthropic(report: object) -> UsageExtras:
         count = _count(uses, name, "")
         if isinstance(count, int) and count:
             counted[name] = count
-    return UsageExtras(0 if isinstance(written, UsageFault) else written[1], counted)
+    return UsageExtras(counted)

@@ -104,7 +104,10 @@ class Gateway:
         if not rows:
             await asyncio.to_thread(self.collector.flush, FLUSH_S)
             rows = await self.run_query("request_one", {"request_id": request_id})
-        return rows[0] if rows else None
+        if not rows:
+            return None
+        tried = await self.run_query("attempts_one", {"request_id": request_id})
+        return {**rows[0], "attempt_rows": tried}
 
     async def audit(self) -> dict[str, Any]:
         """The proof that ledger, outbox and warehouse tell the same."""

@@ -11,7 +11,7 @@ from budgets.money import format_usd
 from budgets.price_card import CardModel
 from budgets.scopes import Unit
 from budgets.units import in_words
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES, TOKEN_CLASSES
 from gateway.registries.port import KeyRecord
 
 Row = Mapping[str, Any]
@@ -44,6 +44,7 @@ def explain_text(row: Row) -> str:
         _list("not taken", _rejection_lines(decision)),
         _fields("tokens", _token_lines(row)),
         _fields("cost", _cost_lines(row)),
+        _list("attempts", _attempt_lines(row)),
         _fields("ending", _ending_lines(row)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -123,7 +124,7 @@ def _rejection_lines(decision: Row) -> Iterator[str]:
 
 
 def _token_lines(row: Row) -> Iterator[tuple[str, object]]:
-    for name in TOKEN_CLASSES:
+    for name in RECORDED_CLASSES:
         count = row.get(f"{name}_tokens")
         yield name.replace("_", " "), count or ""
     yield "counted by", row.get("usage_source")
@@ -139,6 +140,17 @@ def _cost_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "at frontier price", _usd(row.get("frontier_cost_nano"))
     yield "price", row.get("price_version")
     yield "basis", row.get("basis")
+
+
+def _attempt_lines(row: Row) -> Iterator[str]:
+    for tried in row.get("attempt_rows", ()):
+        what = tried["fault"] or f"status {tried['status']}"
+        pause = f"after {tried['waited_ms']:.0f} ms, " if tried["waited_ms"] else ""
+        took = "" if tried["took_ms"] is None else f" in {tried['took_ms']:.3f} ms"
+        yield (
+            f"{tried['attempt']}. {pause}{tried['model']} ({tried['upstream_model']} at "
+            f"{tried['provider']}): {what}{took}, {_usd(tried['cost_nano'])}"
+        )
 
 
 def _ending_lines(row: Row) -> Iterator[tuple[str, object]]:

@@ -95,8 +95,8 @@ class Condition:
         if not self.providers[name].ready:
             return "starting"
         health, at_ms = self.health.health, now_ms()
-        own = [card.name for card in self.catalog.models.values() if card.provider == name]
-        if own and all(health.why_down(name, model, at_ms) is not None for model in own):
+        own = [place for place in self.catalog.places() if place.provider == name]
+        if own and all(health.why_down(place, at_ms) is not None for place in own):
             return "resting"
         return "ready"
 
@@ -127,10 +127,10 @@ class Condition:
             self.line.waiting,
             {name: provider.ready for name, provider in self.providers.items()},
             {
-                (card.provider, card.name): self.health.health.breaker(
-                    breaker_key(card.provider, card.name)
+                (place.provider, place.name, place.upstream_model): self.health.health.breaker(
+                    breaker_key(place)
                 ).state
-                for card in self.catalog.models.values()
+                for place in self.catalog.places()
                 if self.answers
             },
         )

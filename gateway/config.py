@@ -21,6 +21,7 @@ from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
 from gateway.config_checks import Named, check_references, standing_aliases
+from gateway.config_connected import connected_models, connected_policies, connected_tiers
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
 from gateway.config_prices import PricedModel, build_price_card
 from gateway.config_reading import (
@@ -33,6 +34,7 @@ from gateway.config_reading import (
     read_tables,
     split_tables,
 )
+from gateway.dialects.translation.index import reached
 from gateway.providers.config import ProviderSection
 from gateway.providers.http_client import parse_base_url
 from routing.catalog import Catalog
@@ -64,10 +66,13 @@ class ServerSection(Section):
     org: Annotated[str, StringConstraints(pattern=f"^{TEAM_NAME.pattern}$")] = "default"
     demo_key: bool = True
     max_body_bytes: Annotated[int, Field(ge=1_024, le=1_073_741_824)] = 10_485_760
+    body_timeout_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     max_concurrent_requests: Annotated[int, Field(ge=1, le=100_000)] = 1_000
     request_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    drain_s: Annotated[int, Field(ge=1, le=3_600)] = 30
     lease_s: Annotated[int, Field(ge=2, le=172_800)] = 660
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    retry_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 1_000
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
     hosted_tool_uses: Annotated[int, Field(ge=0, le=1_000)] = 8
@@ -178,8 +183,8 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
     check_references(_named(text, sections), faults)
     _check_webhook(sections.alerts, env, faults)
     off = _providers_left_out(sections, env, faults)
-    models = {n: m for n, m in sections.models.items() if m.provider not in off}
-    tiers = _connected_tiers(text, sections, off, faults)
+    models = connected_models(sections.models, off)
+    tiers = connected_tiers(sections.tiers, sections.models, models, off, faults)
     prices = _read_prices(sections, models, faults)
     _check_ledger(sections.ledger, env, faults)
     faults.raise_if_any()
@@ -324,31 +329,16 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
-def _connected_tiers(
-    text: ConfigText, sections: _Sections, off: Mapping[str, str], faults: FaultList
-) -> dict[str, TierSection]:
-    """The tiers without models whose provider is left out; each must keep one."""
-    tiers: dict[str, TierSection] = {}
-    models = sections.models
-    for name, tier in sections.tiers.items():
-        left = tuple(m for m in tier.models if m not in models or models[m].provider not in off)
-        if not left:
-            variables = sorted({off[models[model].provider] for model in tier.models})
-            faults.add(
-                ("tiers", name, "models"),
-                f"none of its models is connected; set {' or '.join(variables)}, or add a model "
-                "whose provider needs no key",
-            )
-        tiers[name] = tier.model_copy(update={"models": left})
-    return tiers
-
-
 def _read_prices(
     sections: _Sections, models: Mapping[str, ModelSection], faults: FaultList
 ) -> PriceCard:
     """Prices of the connected models; those left out are checked all the same."""
     priced = {
-        name: PricedModel(pricing, sections.models[name].upstream_model or name)
+        name: PricedModel(
+            pricing,
+            sections.models[name].upstream_model or name,
+            _price_prefix(sections, sections.models[name].provider),
+        )
         for name, pricing in sections.pricing.items()
         if name in sections.models
     }
@@ -357,6 +347,16 @@ def _read_prices(
     except CardError as error:
         faults.add_elsewhere("price card", "", str(error))
         return PriceCard(())
+
+
+def _answered(section: ProviderSection) -> frozenset[str]:
+    """The dialects in which a provider can be asked, by itself or by translation."""
+    return reached(section.dialects) if section.translate else frozenset(section.dialects)
+
+
+def _price_prefix(sections: _Sections, provider: str) -> str:
+    section = sections.providers.get(provider)
+    return "" if section is None else section.price_prefix
 
 
 def _wire_routing(
@@ -374,9 +374,10 @@ def _wire_routing(
         for name, model in models.items()
     }
     try:
-        spoken = {name: section.dialects for name, section in sections.providers.items()}
+        spoken = {name: _answered(section) for name, section in sections.providers.items()}
         catalog = build_catalog(named, tiers, spoken)
-        return catalog, build_policies(sections.policies, catalog)
+        policies = connected_policies(sections.policies, models)
+        return catalog, build_policies(policies, catalog)
     except ConfigFault as fault:
         line = line_of(text.lines, fault.path)
         hint = fault.suggestion or None

@@ -35,15 +35,18 @@ class Named:
 
 def check_references(named: Named, faults: FaultList) -> None:
     """Note every name that leads nowhere or means two things."""
-    for name, model in named.models.items():
-        path: KeyPath = ("models", name, "provider")
-        _known(model.provider, named.provider_names, "provider", path, faults)
+    for path, provider in _providers_of_models(named.models):
+        _known(provider, named.provider_names, "provider", path, faults)
     for name, tier in named.tiers.items():
         for index, model_name in enumerate(tier.models):
             path = ("tiers", name, "models", index)
             _known(model_name, named.model_names, "model", path, faults)
     for path, tier_name in _tiers_of_policies(named.policies):
         _known(tier_name, named.tier_names, "tier", path, faults)
+    for name, policy in named.policies.items():
+        if policy.last_resort is not None:
+            path = ("policies", name, "last_resort")
+            _known(policy.last_resort, named.model_names, "model", path, faults)
     _check_needed(named, faults)
     _check_client_names(named.models, faults)
     _check_budgets(named.budgets, named.model_names, faults)
@@ -53,6 +56,14 @@ def _known(name: str, names: Collection[str], what: str, path: KeyPath, faults: 
     if name not in names:
         defined = ", ".join(sorted(names)[:10]) or "none"
         faults.add(path, f"no {what} is called {name!r}; defined: {defined}", suggest(name, names))
+
+
+def _providers_of_models(models: Mapping[str, ModelSection]) -> Iterator[tuple[KeyPath, str]]:
+    for name, model in models.items():
+        if not model.deployments:
+            yield ("models", name, "provider"), model.provider
+        for index, place in enumerate(model.deployments):
+            yield ("models", name, "deployments", index, "provider"), place.provider
 
 
 def _tiers_of_policies(policies: Mapping[str, PolicySection]) -> Iterator[tuple[KeyPath, str]]:

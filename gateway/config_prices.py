@@ -17,10 +17,14 @@ FREE_VERSION = "free"
 
 @dataclass(frozen=True, slots=True)
 class PricedModel:
-    """A model's price keys and the name under which the card may know it."""
+    """A model's price keys and the names under which the card may know it.
+
+    `prefix` is how the card begins the names of its provider's models; such a name goes first.
+    """
 
     pricing: ModelPricing
     upstream_model: str
+    prefix: str = ""
 
 
 def build_price_card(
@@ -40,6 +44,7 @@ def build_price_card(
 def _card_names_of(model: PricedModel) -> Iterator[str]:
     pricing = model.pricing
     yield pricing.price_from or model.upstream_model
+    yield model.prefix + model.upstream_model
     for dated in pricing.prices:
         if dated.price_from is not None:
             yield dated.price_from
@@ -82,7 +87,7 @@ def _first_price(
         return found
     if pricing.free:
         return (make_price(name, {"fresh": 0, "output": 0}, version=FREE_VERSION),)
-    known = card.get(model.upstream_model)
+    known = card.get(model.prefix + model.upstream_model) or card.get(model.upstream_model)
     if known is None:
         faults.add(
             path,

@@ -45,7 +45,8 @@ class Limits:
 
     `step_tokens` is what a stream of unknown length holds first where a budget is tight; with 0 a
     hold always covers the longest answer. `hosted_tool_uses` is how often one request may use its
-    model again for tools that the provider runs.
+    model again for tools that the provider runs. `retry_wait_ms` is what all pauses before attempts
+    may take together; no attempt after the first begins later than `retry_within_s` after dispatch.
     """
 
     body_bytes: int
@@ -55,6 +56,9 @@ class Limits:
     concurrent_requests: int
     step_tokens: int = 0
     hosted_tool_uses: int = 8
+    retry_wait_ms: int = 0
+    retry_within_s: float = 60.0
+    body_s: float = 30.0
 
 
 Allow: TypeAlias = Callable[[Reservation], Hold | None]

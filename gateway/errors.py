@@ -20,7 +20,6 @@ from budgets.money import format_usd
 from budgets.rolling import RollingWindow
 from budgets.scopes import FULL_PERMILLE, AnyWindow, Budget, Charge, Unit, window_label
 from budgets.units import as_json, in_words
-from gateway.providers.port import UpstreamError, UpstreamFault
 from routing.decide import NoRoute, NoRouteCode
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -142,6 +141,15 @@ def body_too_large(limit_bytes: int) -> ApiError:
         f"The request body is larger than {limit_bytes} bytes (server.max_body_bytes).",
         "body",
         retry=False,
+    )
+
+
+def body_too_slow(limit_s: float) -> ApiError:
+    return ApiError(
+        408,
+        "request_timeout",
+        f"The request body was not whole within {limit_s:g} s (server.body_timeout_s).",
+        "body",
     )
 
 
@@ -279,6 +287,17 @@ def no_route(dead_end: NoRoute) -> ApiError:
     return ApiError(status, code, dead_end.message, "model", kind)
 
 
+def gateway_stopping() -> ApiError:
+    """The process ends, and the request was not over in the time it was given."""
+    return ApiError(
+        503,
+        "gateway_stopping",
+        "The gateway is stopping, and the request did not end in the time for it (server.drain_s).",
+        kind="server_error",
+        retry=True,
+    )
+
+
 def stream_cut(reserved_nano: int) -> ApiError:
     """Sent inside a stream that reached the amount reserved for it."""
     return ApiError(
@@ -289,20 +308,6 @@ def stream_cut(reserved_nano: int) -> ApiError:
         retry=False,
         details={"reserved_usd": format_usd(reserved_nano)},
     )
-
-
-_UPSTREAM_STATUS: Mapping[UpstreamFault, tuple[int, str]] = {
-    UpstreamFault.CONNECT: (502, "upstream_unreachable"),
-    UpstreamFault.BROKEN: (502, "upstream_broken"),
-    UpstreamFault.FIRST_BYTE_TIMEOUT: (504, "upstream_timeout"),
-    UpstreamFault.IDLE_TIMEOUT: (504, "upstream_timeout"),
-    UpstreamFault.TOTAL_TIMEOUT: (504, "upstream_timeout"),
-}
-
-
-def upstream_failed(error: UpstreamError, provider: str) -> ApiError:
-    status, code = _UPSTREAM_STATUS[error.kind]
-    return ApiError(status, code, f"Provider {provider}: {error}", kind="upstream_error")
 
 
 def ledger_unavailable() -> ApiError:

@@ -36,6 +36,7 @@ from gateway.response import (
     send_whole,
     start_stream,
 )
+from gateway.translated import bare
 
 HOST_HEADER = b"x-weir-host"
 # An audit of a large ledger takes minutes.
@@ -159,7 +160,7 @@ class ControlDoor:
 
     async def _lend(self, scope: Scope, send: Send) -> None:
         """Where a local model answers, or 503 with the reason why it does not."""
-        model = self._models.get(scope["path"].removeprefix(MODELS_PATH))
+        model = bare(self._models.get(scope["path"].removeprefix(MODELS_PATH)))
         lent = "no such local model"
         if isinstance(model, LocalModelProvider):
             found = await model.lend()

@@ -47,6 +47,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
+from gateway.providers.presets import OPENAI_KINDS
 from gateway.registries.port import AlertStore, RegistryError
 from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
@@ -281,12 +282,15 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             lease_ms=settings.server.lease_s * 1000,
             attempts=settings.server.attempts,
             concurrent_requests=settings.server.max_concurrent_requests,
+            body_s=settings.server.body_timeout_s,
             step_tokens=settings.server.hold_step_tokens,
+            retry_wait_ms=settings.server.retry_wait_ms,
+            retry_within_s=settings.server.lease_s - settings.server.request_timeout_s,
             hosted_tool_uses=settings.server.hosted_tool_uses,
         ),
         vocabularies=vocabularies(
             catalog.models.values(),
-            {name for name, section in settings.providers.items() if section.kind == "openai_http"},
+            {name for name, section in settings.providers.items() if section.kind in OPENAI_KINDS},
         ),
         line=counter.line,
         allow=allowance_of(books.ledger, settings),

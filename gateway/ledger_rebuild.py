@@ -12,14 +12,14 @@ from budgets.ledger import Bill, HoldState, Settlement, postings
 from budgets.port import RestoredEntry
 from budgets.runs import RunTerms, run_charges
 from budgets.scopes import Charge, Scopes, Unit
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES
 from gateway.identity import GRANTED_RUN, OWN_RUN
 from telemetry.event import EventKind, UsageSource
 from telemetry.warehouse import Row, Warehouse
 
-_TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
+_TOKENS = tuple(f"{name}_tokens" for name in RECORDED_CLASSES)
 _DAYS = "SELECT CAST(day AS VARCHAR) AS day FROM posting_day ORDER BY day"
-_TOKENS = tuple(f"{name}_tokens" for name in TOKEN_CLASSES)
+_TOKENS = tuple(f"{name}_tokens" for name in RECORDED_CLASSES)
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
     "run_id, run_source, landed, parent_runs_json, user_id, tags_json, model, usage_source, "

@@ -54,7 +54,7 @@ from gateway.response import (
     Receive,
     Scope,
     Send,
-    read_body,
+    read_body_within,
 )
 from gateway.room import NO_MODELS, Room, room_of
 from gateway.sizing import appraise, measure
@@ -194,7 +194,8 @@ class Lifecycle:
         started_s = time.perf_counter()
         headers: RawHeaders = scope["headers"]
         principal = self._desk.authenticate(headers)
-        raw = await read_body(scope, receive, self._desk.limits.body_bytes)
+        limits = self._desk.limits
+        raw = await read_body_within(scope, receive, limits.body_bytes, limits.body_s)
         if principal is None:
             raise self._desk.denial(headers)
         request = dialect.read(raw)
@@ -361,7 +362,7 @@ class Lifecycle:
         """The most any candidate may cost, and of the budgets of models what each of them may."""
         charges, of_models = call.charges, quoter.room.of_models
         if of_models:
-            for candidate in route.candidates[: self._desk.limits.attempts]:
+            for candidate in route.in_turn(self._desk.limits.attempts):
                 name = candidate.model.name
                 if name in of_models:
                     charges += bids[name].charges(of_models[name])

@@ -13,7 +13,7 @@ from budgets.ledger import Account, HoldState
 from budgets.money import NANO_PER_USD
 from budgets.scopes import Unit
 from budgets.units import unit_of
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES
 from gateway.budget_gauges import Standing, Standings
 from gateway.ledger_watch import LedgerState
 from gateway.tally import Histogram, LedgerOutcome, Tally
@@ -56,6 +56,12 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "Requests that got an error of the gateway's own, by its code.",
         ("code",),
+    ),
+    Metric(
+        "weir_retries_total",
+        "counter",
+        "Attempts after one that failed, by the provider asked.",
+        ("provider", "how", "cause"),
     ),
     Metric("weir_tokens_total", "counter", "Tokens used.", ("class", "model", "tier")),
     Metric(
@@ -130,8 +136,8 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "weir_breaker_state",
         "gauge",
-        "1 for the state of the breaker of a model, else 0.",
-        ("provider", "model", "state"),
+        "1 for the state of the breaker of a deployment, else 0.",
+        ("provider", "model", "upstream_model", "state"),
     ),
 )
 
@@ -156,7 +162,7 @@ class Reading:
     overflowed: Mapping[str, int]
     collector: "CollectorState | None"
     providers: Mapping[str, bool]
-    breakers: Mapping[tuple[str, str], BreakerState]
+    breakers: Mapping[tuple[str, str, str], BreakerState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +192,9 @@ def samples(reading: Reading) -> Iterator[Sample]:
         yield from _collector(reading.collector)
     for provider, ready in reading.providers.items():
         yield Sample("weir_provider_ready", (provider,), int(ready))
-    for (provider, model), breaker in reading.breakers.items():
+    for place, breaker in reading.breakers.items():
         for state in BreakerState:
-            yield Sample("weir_breaker_state", (provider, model, state), int(state is breaker))
+            yield Sample("weir_breaker_state", (*place, state), int(state is breaker))
 
 
 def _requests(tally: Tally) -> Iterator[Sample]:
@@ -197,11 +203,13 @@ def _requests(tally: Tally) -> Iterator[Sample]:
             status_class = f"{status}xx" if status else "none"
             yield Sample("weir_requests_total", (ending, status_class, model, tier), number)
         if count.cost_nano or any(count.tokens):
-            for name, tokens in zip(TOKEN_CLASSES, count.tokens, strict=True):
+            for name, tokens in zip(RECORDED_CLASSES, count.tokens, strict=True):
                 yield Sample("weir_tokens_total", (name, model, tier), tokens)
             yield Sample("weir_cost_usd_total", (model, tier), _usd(count.cost_nano))
     for code, number in tally.refusals.items():
         yield Sample("weir_refusals_total", (code,), number)
+    for retry, number in tally.retries.items():
+        yield Sample("weir_retries_total", retry, number)
     yield Sample("weir_added_latency_seconds", (), tally.added)
     yield Sample("weir_first_byte_seconds", (), tally.first_byte)
     yield Sample("weir_overruns_total", (), tally.overruns)

@@ -56,8 +56,10 @@ def rebuild_ledger(settings: Settings) -> int:
 def offline_request(settings: Settings, request_id: str) -> dict[str, Any] | None:
     """One request while no gateway runs; what is still in the outbox is not found."""
     with _offline(settings) as (_, warehouse):
-        rows = QueryBook.load().run(warehouse, "request_one", request_id=request_id)
-    return rows[0] if rows else None
+        book = QueryBook.load()
+        rows = book.run(warehouse, "request_one", request_id=request_id)
+        tried = book.run(warehouse, "attempts_one", request_id=request_id)
+    return {**rows[0], "attempt_rows": tried} if rows else None
 
 
 def offline_budgets(settings: Settings, name: str | None) -> list[dict[str, Any]] | None:

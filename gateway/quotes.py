@@ -26,7 +26,7 @@ from budgets.value import value
 from gateway.dialects.unseen import Beyond
 from gateway.input_size import InputSize
 from gateway.room import Room
-from gateway.wire import ModelRequest
+from gateway.wire import ModelRequest, asks_for_an_hour
 from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.decide import Quote
 
@@ -120,6 +120,8 @@ class Quoter:
         price = self.prices.at(card.price_model, self.now_s, self.service_tier)
         if price is None:
             return None
+        if price.keeps_dearer and asks_for_an_hour(self.request.raw):
+            price = price.for_an_hour()
         if self.is_free:
             return Bid(price, 0, 0, 0, None, 0, 0)
         input_tokens = self.input_tokens(card)

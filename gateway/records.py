@@ -92,7 +92,7 @@ def add_money(
     event.usage_source = source
     event.fresh_tokens = usage.fresh
     event.cached_tokens = usage.cached
-    event.cache_write_tokens = usage.cache_write
+    event.cache_write_tokens = usage.cache_write + usage.cache_write_1h
     event.audio_input_tokens = usage.audio_input
     event.output_tokens = usage.output
     event.reasoning_tokens = usage.reasoning

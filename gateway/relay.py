@@ -17,10 +17,11 @@ from budgets.usage import TokenUsage, UsageFault
 from budgets.value import value
 from gateway.allowance import Allowance
 from gateway.dialects.port import Dialect, Meter
-from gateway.errors import ApiError, stream_cut, upstream_failed
+from gateway.errors import ApiError, gateway_stopping, stream_cut
 from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
 from gateway.response import HangUpWatch, Receive, Send, send_part
 from gateway.tokenizer import texts_in
+from gateway.upstream_errors import upstream_failed
 from telemetry.event import Ending
 
 # A whole answer that was lost on its way had been made all the same, and may be as long as allowed.
@@ -157,11 +158,14 @@ class StreamRelay:
                     return self._outcome(Ending.CLIENT_GONE, b"")
                 broken = _broken(error, self._provider, self._reply.status)
                 return self._failed(broken.ending, broken.error)
-            except (asyncio.CancelledError, TimeoutError):
+            except TimeoutError:
                 self._reply.close()
                 if self._meter.torn:
                     return self._torn(Ending.DEADLINE_HIT, UpstreamFault.TOTAL_TIMEOUT)
                 return self._outcome(Ending.DEADLINE_HIT, b"")
+            except asyncio.CancelledError:
+                self._reply.close()
+                return self._failed(Ending.DEADLINE_HIT, gateway_stopping())
 
     async def _pump(self, watch: HangUpWatch) -> Outcome:
         kept: list[bytes] = []

@@ -36,7 +36,7 @@ class Report:
     in_flight: int = 0
     waiting: int = 0
     providers: Mapping[str, bool] = field(default_factory=dict)
-    breakers: Mapping[tuple[str, str], BreakerState] = field(default_factory=dict)
+    breakers: Mapping[tuple[str, str, str], BreakerState] = field(default_factory=dict)
 
     def remains(self) -> "Report":
         """What is still true of a process that is gone: its counters."""
@@ -61,7 +61,8 @@ class Report:
         tally = Tally()
         add_plain(tally, told["tally"])
         breakers = {
-            (provider, model): BreakerState(state) for provider, model, state in told["breakers"]
+            (provider, model, upstream_model): BreakerState(state)
+            for provider, model, upstream_model, state in told["breakers"]
         }
         return cls(
             tally,
@@ -78,7 +79,7 @@ def together(reports: Iterable[Report]) -> Report:
     whole = Report()
     overflowed = Counter[str]()
     providers: dict[str, bool] = {}
-    breakers: dict[tuple[str, str], BreakerState] = {}
+    breakers: dict[tuple[str, str, str], BreakerState] = {}
     for one in reports:
         add_plain(whole.tally, plain_of(one.tally))
         overflowed.update(one.overflowed)
@@ -105,6 +106,7 @@ def plain_of(tally: Tally) -> Plain:
             for model, count in tally.by_model.items()
         ],
         "refusals": tally.refusals,
+        "retries": [[*retry, number] for retry, number in tally.retries.items()],
         "added": [tally.added.counts, tally.added.sum_ms],
         "first_byte": [tally.first_byte.counts, tally.first_byte.sum_ms],
         "sums": [getattr(tally, name) for name in SUMS],
@@ -124,6 +126,9 @@ def add_plain(tally: Tally, plain: Plain) -> None:
         count.cost_nano += cost_nano
     for code, number in plain["refusals"].items():
         tally.refusals[code] = tally.refusals.get(code, 0) + number
+    for provider, how, cause, number in plain["retries"]:
+        retry = (provider, how, cause)
+        tally.retries[retry] = tally.retries.get(retry, 0) + number
     _add_histogram(tally.added, *plain["added"])
     _add_histogram(tally.first_byte, *plain["first_byte"])
     for name, number in zip(SUMS, plain["sums"], strict=True):

@@ -5,12 +5,21 @@ disconnect and lets go of the upstream, which wakes the relay.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any, TypeVar
 
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Voice
-from gateway.errors import ApiError, body_too_large
+from gateway.errors import ApiError, body_too_large, body_too_slow
+from gateway.providers.whole_reply import DROPPED_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,7 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
-# Who may read an answer across origins, and what Weir says of it, is not for the provider to say.
+# Who may read an answer across origins, and what Weir says of it, is not for the provider to say;
+# only what a translated request could not carry comes with the answer.
 OURS_TO_SAY = (b"x-weir-", b"access-control-")
 HOP_BY_HOP = frozenset(
     {
@@ -44,6 +54,44 @@ T = TypeVar("T")
 
 class ClientGone(Exception):
     """The client hung up before its request was whole, or before its answer began."""
+
+
+async def read_body_within(
+    scope: Scope, receive: Receive, limit_bytes: int, limit_s: float
+) -> bytes:
+    """The same as `read_body`; raise ApiError (408) where it has not come in time.
+
+    Nearly every body is here before it is asked for, and a timer costs 8 µs. So the reading is
+    begun by hand, and a timer is set only where there is something to wait for.
+    """
+    reading = read_body(scope, receive, limit_bytes)
+    try:
+        awaited = reading.send(None)
+    except StopIteration as done:
+        body: bytes = done.value
+        return body
+    try:
+        async with asyncio.timeout(limit_s):
+            return await _Begun(reading, awaited)
+    except TimeoutError:
+        raise body_too_slow(limit_s) from None
+
+
+class _Begun:
+    """A coroutine that was begun by hand, and what it waits for: awaiting it goes on from there."""
+
+    __slots__ = ("_awaited", "_work")
+
+    def __init__(self, work: Coroutine[Any, Any, bytes], awaited: object) -> None:
+        self._work = work
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        try:
+            yield self._awaited
+            return (yield from self._work.__await__())
+        finally:
+            self._work.close()
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
@@ -84,7 +132,8 @@ def relayed_headers(
     headers = [
         pair
         for pair in upstream
-        if pair[0] not in HOP_BY_HOP and not pair[0].startswith(OURS_TO_SAY)
+        if pair[0] not in HOP_BY_HOP
+        and (pair[0] == DROPPED_HEADER or not pair[0].startswith(OURS_TO_SAY))
     ]
     headers.extend(own)
     return headers

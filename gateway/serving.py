@@ -18,11 +18,14 @@ from budgets.ledger import LedgerError
 from gateway.auth import AuthError, load_secret
 from gateway.config import Settings
 from gateway.data_dir import DataDir, DataDirError
+from gateway.http_protocol import LimitedProtocol
 from gateway.providers.build import ProviderBuildError
 from gateway.registries.port import RegistryError
 from gateway.roles import ServeRole
 
 GRACE_S = 30
+# What a request that was ended may take to be settled and said goodbye to.
+END_S = 5.0
 BACKLOG = 2048
 KEEP_ALIVE_S = 75
 LOG_FORMAT = "%(asctime)s %(name)s %(message)s"
@@ -69,6 +72,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests finish; those that do not in time are cancelled, and still settled."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks and not self.force_exit:
+            await asyncio.wait(self.server_state.tasks, timeout=END_S)
 
     def end(self) -> None:
         """Finish what is under way; at once, when asked a second time."""
@@ -127,7 +136,8 @@ async def _serve(
             data.announce(base_url(settings))
             print(banner(settings, role), flush=True)
 
-        server = Server(uvicorn_config(build_app(gateway)), started, gateway.drain)
+        config = uvicorn_config(build_app(gateway), settings.server.drain_s)
+        server = Server(config, started, gateway.drain)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, server.end)
         try:
@@ -153,11 +163,12 @@ def _not_of_websockets(record: logging.LogRecord) -> bool:
     return "Unsupported upgrade request" not in text and "No supported WebSocket" not in text
 
 
-def uvicorn_config(application: Any) -> uvicorn.Config:
+def uvicorn_config(application: Any, grace_s: int = GRACE_S) -> uvicorn.Config:
+    """The web server's settings; `grace_s` is how long requests may go on after a signal."""
     logging.getLogger("uvicorn.error").addFilter(_not_of_websockets)
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=LimitedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -166,7 +177,7 @@ def uvicorn_config(application: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=grace_s,
     )
 
 

@@ -12,15 +12,14 @@ from budgets.port import OutboxEvent
 from budgets.prices import Cost, cost
 from budgets.usage import TokenUsage
 from gateway.allowance import Allowance
+from gateway.attempts import Attempts
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
 from gateway.dialects.port import Bounds
-from gateway.errors import upstream_failed
-from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamReply
+from gateway.providers.port import UpstreamCall, UpstreamReply
 from gateway.records import add_money, end_event, stamp
-from gateway.relay import UNKNOWN_LENGTH, Outcome, StreamRelay, relay_whole
+from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import (
-    ClientGone,
     RawHeaders,
     Receive,
     Send,
@@ -33,13 +32,11 @@ from gateway.response import (
 )
 from gateway.tally import LedgerOutcome
 from routing.catalog import ModelCard
-from routing.health import counts_as_failure
 from telemetry.event import Ending, UsageSource
 
 # What a relay may take beyond the provider's own time limit, whose word is to come first.
 RELAY_SLACK_S = 2.0
 QUERY_SAFE = "!$%&'()*+,/:;=?@[]~"
-REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
 PASSED_HEADERS = frozenset(
     {
         b"accept",
@@ -60,6 +57,7 @@ class Spender:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._attempts = Attempts(desk, self._ask)
 
     async def spend(self, spending: Spending, receive: Receive, send: Send) -> None:
         """Stages 6 to 9 in order; the hold has ended when this returns or raises."""
@@ -78,43 +76,12 @@ class Spender:
         await self._finish(spending, outcome, headers, send)
 
     async def _open(self, spending: Spending, receive: Receive) -> UpstreamReply | Outcome:
-        """Ask the candidates in order until one answers, the next only if nothing was billed."""
+        """From here on the provider may bill: mark the hold, then make the attempts."""
         call = spending.call
         spending.event.gateway_ms = round(since_ms(call.started_s) - call.waited_ms, 3)
         spending.hold = await self._desk.ledger.dispatch(spending.hold, spending.event.to_json())
         spending.dispatched_s = time.perf_counter()
-        candidates = spending.route.candidates[: self._desk.limits.attempts]
-        failed = Outcome(Ending.UPSTREAM_FAILED, 0, b"")
-        for place, candidate in enumerate(candidates, 1):
-            card = spending.card = candidate.model
-            self._desk.health.asked(card)
-            spending.event.attempts = place
-            try:
-                reply = await self._ask(spending, card, receive)
-            except ClientGone:
-                return Outcome(Ending.CLIENT_GONE, 0, b"", streamed=True)
-            except UpstreamError as error:
-                self._desk.health.failed(card, error.kind.value)
-                failure = upstream_failed(error, card.provider)
-                failed = Outcome(
-                    Ending.UPSTREAM_FAILED,
-                    0,
-                    b"",
-                    output_tokens=0 if spending.call.request.stream else UNKNOWN_LENGTH,
-                    error=failure,
-                    billed=error.reached_provider,
-                )
-                if error.reached_provider:
-                    break
-                continue
-            spending.event.first_byte_ms = since_ms(spending.call.started_s)
-            spending.event.upstream_request_id = _request_id_of(reply.headers)
-            self._desk.health.answered(card, reply.status, reply.headers)
-            if counts_as_failure(reply.status) and place < len(candidates):
-                reply.close()
-                continue
-            return reply
-        return failed
+        return await self._attempts.open(spending, receive)
 
     async def _ask(self, spending: Spending, card: ModelCard, receive: Receive) -> UpstreamReply:
         """Open the call; a stream is let go with its client, a whole answer is billed anyway."""
@@ -321,14 +288,6 @@ def _bill(spending: Spending, cost_nano: int, usage: TokenUsage) -> Bill:
         charge.account for name, charges in of_models.items() if name != model for charge in charges
     }
     return Bill(tokens, model, postings(spending.reservation.charges, cost_nano, tokens, spared))
-
-
-def _request_id_of(headers: RawHeaders) -> str:
-    """The provider's own name for the request, by which its support finds it."""
-    for name, content in headers:
-        if name in REQUEST_ID_HEADERS:
-            return content[:256].decode("latin-1")
-    return ""
 
 
 def _is_event_stream(headers: RawHeaders) -> bool:

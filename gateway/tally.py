@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from budgets.ledger import HoldState, Settlement
-from budgets.usage import TOKEN_CLASSES
+from budgets.usage import RECORDED_CLASSES
 from telemetry.event import TelemetryEvent
 
 ADDED_MS = (0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0)
@@ -58,7 +58,7 @@ class ModelCount:
 
     def __init__(self) -> None:
         self.endings: dict[tuple[str, int], int] = {}
-        self.tokens = [0] * len(TOKEN_CLASSES)
+        self.tokens = [0] * len(RECORDED_CLASSES)
         self.cost_nano = 0
 
 
@@ -77,12 +77,14 @@ class Tally:
         "overrun_nano",
         "overruns",
         "refusals",
+        "retries",
         "settlements",
     )
 
     def __init__(self) -> None:
         self.by_model: dict[tuple[str, str], ModelCount] = {}
         self.refusals: dict[str, int] = {}
+        self.retries: dict[tuple[str, str, str], int] = {}
         self.added = Histogram(ADDED_MS)
         self.first_byte = Histogram(FIRST_BYTE_MS)
         self.settlements = 0
@@ -139,6 +141,11 @@ class Tally:
     def refused(self, code: str) -> None:
         """A request got an error of the gateway's own, by the name of the error."""
         self.refusals[code] = self.refusals.get(code, 0) + 1
+
+    def retried(self, provider: str, how: str, cause: str) -> None:
+        """An attempt after one that failed: `again` at the same deployment or at the `next` one."""
+        key = (provider, how, cause)
+        self.retries[key] = self.retries.get(key, 0) + 1
 
     def ended_leases(self, settlements: Iterable[Settlement]) -> None:
         """Holds ended because their lease ran out."""

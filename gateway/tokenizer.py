@@ -51,7 +51,12 @@ def vocabularies(cards: Iterable[ModelCard], by_name: Collection[str]) -> Mappin
     for card in cards:
         vocabulary: str | None = card.tokenizer
         if vocabulary == "auto":
-            vocabulary = vocabulary_of(card.upstream_model) if card.provider in by_name else None
+            # A bound must hold wherever the request goes.
+            known = {
+                vocabulary_of(place.upstream_model) if place.provider in by_name else None
+                for place in card.places
+            }
+            vocabulary = known.pop() if len(known) == 1 else None
         if vocabulary in VOCABULARIES:
             found[card.name] = str(vocabulary)
     return found

@@ -18,6 +18,7 @@ from gateway.providers.port import Provider, Timeouts
 from gateway.registries.port import RegistryError
 from gateway.roles import Duties
 from gateway.tally import LedgerOutcome
+from gateway.translated import target_of, translated
 
 LOG = logging.getLogger("weir.app")
 SWEEP_S = 5.0
@@ -86,6 +87,8 @@ async def start_providers(
             if local and lender is not None
             else build_provider(name, section, settings.data_dir, settings.env)
         )
+        if duties.answers and section.translate:
+            providers[name] = translated(providers[name], section.dialects, target_of(section))
     for provider in providers.values():
         await provider.start()
         stack.push_async_callback(provider.stop)

@@ -17,6 +17,7 @@ from gateway.errors import ApiError, bad_request
 
 _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _HIDE_A_KEY = (b'\\\\"', b" :", b"\n:", b"\t:", b"\r:")
+_HIDDEN_LETTER = re.compile(rb"\\u00[2-7]")
 _SPACE = " \t\r\n"
 _NESTING = (dict, list)
 LIMIT_FIELDS = ("max_completion_tokens", "max_tokens")
@@ -237,6 +238,14 @@ def upstream_body(
     return splice(request.raw, request.body, changes) if changes else request.raw
 
 
+def asks_for_an_hour(raw: bytes) -> bool:
+    """Whether a body may ask for a cache that is kept for an hour (`ttl` of `1h`); never too few.
+
+    Plain letters that are written as escapes could hide the word.
+    """
+    return b'"1h"' in raw or _HIDDEN_LETTER.search(raw) is not None
+
+
 def splice(raw: bytes, body: Mapping[str, Any], changes: Mapping[str, Any]) -> bytes:
     """Replace or add top-level values of a JSON object, leaving every other byte alone."""
     present = {key: value for key, value in changes.items() if key in body}
@@ -296,6 +305,7 @@ def _skip_space(text: str, at: int) -> int:
 __all__ = [
     "ApiError",
     "ModelRequest",
+    "asks_for_an_hour",
     "check_messages",
     "flag",
     "model_of",

@@ -71,7 +71,8 @@ async def _serve(handoff: Handoff, listener: socket.socket) -> None:
             settle_garbage_collection()
             _tell(READY)
 
-        server = Server(uvicorn_config(build_front(front)), started, front.drain)
+        config = uvicorn_config(build_front(front), settings.server.drain_s)
+        server = Server(config, started, front.drain)
 
         def finish() -> None:
             server.should_exit = True

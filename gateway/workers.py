@@ -166,7 +166,11 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
 class Crew:
     """All workers of a parent."""
 
-    def __init__(self, count: int, handoff: Handoff, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, count: int, handoff: Handoff, env: Mapping[str, str], grace_s: float = GRACE_S
+    ) -> None:
+        """`grace_s` is how long requests may go on after a signal."""
+        self._grace_s = grace_s
         self.seats = [Seat(number, handoff, env) for number in range(count)]
         self._keeping: list[asyncio.Task[None]] = []
 
@@ -200,7 +204,7 @@ class Crew:
         """Have every worker finish what is under way; one that does not is killed."""
         self._signal(signal.SIGTERM)
         if self._keeping:
-            await asyncio.wait(self._keeping, timeout=GRACE_S + END_SLACK_S)
+            await asyncio.wait(self._keeping, timeout=self._grace_s + END_SLACK_S)
             if any(not keeping.done() for keeping in self._keeping):
                 LOG.error("workers that did not end in time are killed")
                 self._signal(signal.SIGKILL)
@@ -248,7 +252,7 @@ async def _serve(
         control_url = f"http://127.0.0.1:{own.getsockname()[1]}"
         text = settings.raw.decode()
         handoff = Handoff(settings.path, text, listener.fileno(), control_url)
-        crew = Crew(count, handoff, settings.env)
+        crew = Crew(count, handoff, settings.env, settings.server.drain_s)
         crew.load()
         try:
             async with open_gateway(settings) as gateway:

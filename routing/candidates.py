@@ -105,12 +105,29 @@ class Survey:
                     self.rejected[card.name] = verdict
         return kept
 
+    def keep_last(self, card: ModelCard) -> Candidate | None:
+        """The last resort where it can answer; that it is too dear is no offer to the ledger."""
+        if card.name in self.rejected:
+            return None
+        offers = len(self.too_dear)
+        verdict = self._judge(card, "")
+        del self.too_dear[offers:]
+        if isinstance(verdict, Candidate):
+            return verdict
+        self.rejected[card.name] = verdict
+        return None
+
+    def is_down(self) -> bool:
+        """Whether a model looked at so far is out of reach for the moment."""
+        codes = (rejection.code for rejection in self.rejected.values())
+        return RejectionCode.PROVIDER_DOWN in codes
+
     def _judge(self, card: ModelCard, tier: str) -> Candidate | Rejection:
         spoken = card.dialects
         if spoken is not None and self._dialect and self._dialect not in spoken:
             why = f"{card.provider} does not speak {self._dialect}"
             return Rejection(card.name, RejectionCode.DIALECT, why)
-        down = self._health.why_down(card.provider, card.name, self._now_ms)
+        down = self._health.why_down(card, self._now_ms)
         if down is not None:
             return Rejection(card.name, RejectionCode.PROVIDER_DOWN, down)
         if not self._needed <= card.capabilities:

@@ -22,6 +22,14 @@ class Capability(StrEnum):
     REASONING = "reasoning"
 
 
+class Balance(StrEnum):
+    """Which deployment of a model is asked first: in order, by weight, or the quickest."""
+
+    ORDERED = "ordered"
+    WEIGHTED = "weighted"
+    LATENCY = "latency"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """One model at one provider, as configured.
@@ -32,6 +40,9 @@ class ModelCard:
     `tokenizer` is how its input is bounded: `bytes`, a tiktoken vocabulary that is truly the
     model's, or `auto` for one that goes by the model's name. `dialects` are the ways of asking
     that it answers, None where it answers all.
+
+    A model that is served in several places has them in `deployments`: cards that differ from it in
+    `provider`, `upstream_model` and `weight` only. Its own are then those of the first.
     """
 
     name: str
@@ -46,6 +57,14 @@ class ModelCard:
     stand_in: bool = False
     tokenizer: str = "bytes"
     dialects: frozenset[str] | None = None
+    weight: int = 1
+    balance: Balance = Balance.ORDERED
+    deployments: tuple["ModelCard", ...] = ()
+
+    @property
+    def places(self) -> tuple["ModelCard", ...]:
+        """Where the model is served: its deployments, or itself."""
+        return self.deployments or (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +183,10 @@ class Catalog:
             return Auto(name[len(AUTO_PREFIX) :])
         # A name can be as long as the request allows; comparing it must not be.
         return Unknown(name, tuple(get_close_matches(name[:200], self._meanings, n=3)))
+
+    def places(self) -> list[ModelCard]:
+        """Every deployment of every model."""
+        return [place for card in self.models.values() for place in card.places]
 
     def names(self) -> list[tuple[str, str]]:
         """Every name a client may send, and its provider, or `weir` where that is chosen."""

@@ -6,8 +6,9 @@ loader can name file and line. A model's price keys are those of `budgets.config
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,6 +18,7 @@ from routing.catalog import (
     AUTO_PREFIX,
     DEFAULT_POLICY,
     TIER_PREFIX,
+    Balance,
     Capability,
     Catalog,
     ModelCard,
@@ -52,8 +54,19 @@ Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+class DeploymentSection(Section):
+    """One of `deployments` of a model: where it is served, and its share of the requests."""
+
+    provider: Text
+    upstream_model: Text | None = None
+    weight: Annotated[int, Field(ge=1, le=1_000)] = 1
+
+
 class ModelSection(ModelPricing):
-    """`[models.NAME]`: one model at one provider, with its price keys."""
+    """`[models.NAME]`: one model at one provider or several, with its price keys.
+
+    With `deployments`, `provider` and `upstream_model` are those of the first.
+    """
 
     provider: Text
     upstream_model: Text | None = None
@@ -64,12 +77,46 @@ class ModelSection(ModelPricing):
     aliases: tuple[Name, ...] = ()
     stand_in: bool = False
     tokenizer: Literal["auto", "bytes", "cl100k_base", "o200k_base"] = "auto"
+    deployments: Annotated[tuple[DeploymentSection, ...], Field(max_length=32)] = ()
+    balance: Balance = Balance.ORDERED
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_place(cls, values: Any) -> Any:
+        """The first deployment stands for the model where only one provider is asked for."""
+        if not isinstance(values, dict) or not isinstance(values.get("deployments"), list):
+            return values
+        for key in ("provider", "upstream_model"):
+            if key in values:
+                raise ValueError(
+                    f"has both {key} and deployments; give each deployment its own {key} and "
+                    f"remove {key} from the model"
+                )
+        first = values["deployments"][:1]
+        if not first:
+            raise ValueError("deployments is empty; list at least one, or give provider instead")
+        if not isinstance(first[0], dict) or "provider" not in first[0]:
+            return {**values, "provider": "?"}  # the deployment's own check says what is missing
+        own = {key: first[0][key] for key in ("provider", "upstream_model") if key in first[0]}
+        return {**values, **own}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.max_output_tokens > self.context_tokens:
             raise ValueError("max_output_tokens must not exceed context_tokens")
+        if self.balance is not Balance.ORDERED and len(self.deployments) < 2:
+            raise ValueError(
+                f'balance = "{self.balance}" chooses between deployments; list two or more, or '
+                "remove balance"
+            )
+        if self.balance is not Balance.WEIGHTED and any(d.weight != 1 for d in self.deployments):
+            raise ValueError('weight counts only with balance = "weighted"; set that on the model')
         return self
+
+    def places(self) -> tuple[DeploymentSection, ...]:
+        """Where the model is served: its deployments, or the one its own keys name."""
+        own = DeploymentSection(provider=self.provider, upstream_model=self.upstream_model)
+        return self.deployments or (own,)
 
 
 class TierSection(Section):
@@ -124,6 +171,7 @@ class PolicySection(Section):
     tier: Text
     fallback: Fallback = Fallback.UP
     degrade_to: Text | None = None
+    last_resort: Text | None = None
     rules: tuple[RuleSection, ...] = ()
 
 
@@ -143,6 +191,32 @@ def _check_client_name(name: str, taken: Mapping[str, str], path: tuple[str | in
         raise ConfigFault(path, f"{name!r} already means model {taken[name]!r}")
 
 
+def _check_places(model: str, section: ModelSection, providers: Collection[str]) -> None:
+    if not section.deployments:
+        _check_known(section.provider, providers, ("models", model, "provider"), "provider")
+    seen: set[tuple[str, str]] = set()
+    for index, place in enumerate(section.deployments):
+        path = ("models", model, "deployments", index)
+        _check_known(place.provider, providers, (*path, "provider"), "provider")
+        told = (place.provider, place.upstream_model or model)
+        if told in seen:
+            message = (
+                f"{told[1]!r} at {told[0]!r} is a deployment of {model!r} already; "
+                "remove one, or raise the other's weight"
+            )
+            raise ConfigFault(path, message)
+        seen.add(told)
+
+
+def _spoken(
+    section: ModelSection, providers: Mapping[str, Collection[str] | None]
+) -> frozenset[str] | None:
+    """The dialects that every deployment speaks: any of them may be asked."""
+    spoken = [providers[place.provider] for place in section.places()]
+    limited = [frozenset(dialects) for dialects in spoken if dialects is not None]
+    return frozenset.intersection(*limited) if limited else None
+
+
 def _cards(
     models: Mapping[str, ModelSection], providers: Mapping[str, Collection[str] | None]
 ) -> Iterable[ModelCard]:
@@ -151,12 +225,11 @@ def _cards(
         _check_client_name(name, taken, ("models", name))
         taken[name] = name
     for name, section in models.items():
-        _check_known(section.provider, providers, ("models", name, "provider"), "provider")
+        _check_places(name, section, providers)
         for index, alias in enumerate(section.aliases):
             _check_client_name(alias, taken, ("models", name, "aliases", index))
             taken[alias] = name
-        spoken = providers[section.provider]
-        yield ModelCard(
+        card = ModelCard(
             name=name,
             provider=section.provider,
             upstream_model=section.upstream_model or name,
@@ -168,8 +241,19 @@ def _cards(
             aliases=section.aliases,
             stand_in=section.stand_in,
             tokenizer=section.tokenizer,
-            dialects=None if spoken is None else frozenset(spoken),
+            dialects=_spoken(section, providers),
+            balance=section.balance,
         )
+        deployments = [
+            replace(
+                card,
+                provider=place.provider,
+                upstream_model=place.upstream_model or name,
+                weight=place.weight,
+            )
+            for place in section.deployments
+        ]
+        yield replace(card, deployments=tuple(deployments))
 
 
 def _tiers(tiers: Mapping[str, TierSection], models: Collection[str]) -> Iterable[Tier]:
@@ -233,6 +317,10 @@ def build_policies(policies: Mapping[str, PolicySection], catalog: Catalog) -> M
         degrade_to = section.degrade_to or ""
         if degrade_to:
             _check_known(degrade_to, tiers, ("policies", name, "degrade_to"), "tier")
+        last_resort = section.last_resort or ""
+        if last_resort:
+            path = ("policies", name, "last_resort")
+            _check_known(last_resort, catalog.models, path, "model")
         rules = tuple(_rules(name, section, tiers))
-        built.append(Policy(name, section.tier, rules, section.fallback, degrade_to))
+        built.append(Policy(name, section.tier, rules, section.fallback, degrade_to, last_resort))
     return policies_by_name(built)

@@ -84,6 +84,7 @@ class RouteDecision:
     `over_headroom` says that only money stands in the way: the ledger will refuse, and its word
     counts. `tier`, `policy` and `rule` are empty where they played no part. `reason` is one line of
     printable ASCII. `degraded` says that a budget moved the request to a cheaper tier.
+    `last_resort` names the last candidate where it is there for when no other can be reached.
     """
 
     candidates: tuple[Candidate, ...]
@@ -99,6 +100,7 @@ class RouteDecision:
     headroom_nano: int | None
     over_headroom: bool
     degraded: Degraded | None = None
+    last_resort: str = ""
 
     @property
     def model(self) -> ModelCard:
@@ -108,12 +110,20 @@ class RouteDecision:
     def ceiling_nano(self) -> int:
         return self.reserve.ceiling_nano
 
+    def in_turn(self, attempts: int) -> tuple[Candidate, ...]:
+        """The candidates that so many attempts can reach; the last resort is always one."""
+        if not self.last_resort or len(self.candidates) <= attempts:
+            return self.candidates[:attempts]
+        return (*self.candidates[: max(1, attempts - 1)], self.candidates[-1])
+
     def without(self, model: str, why: str) -> "RouteDecision":
         """The decision where the budget of one of several candidates was used up meanwhile."""
         kept = tuple([one for one in self.candidates if one.model.name != model])
         lost = Rejection(model, RejectionCode.MODEL_BUDGET, why)
         dearest = max(kept, key=attrgetter("ceiling_nano"))
-        return replace(self, candidates=kept, reserve=dearest, rejected=(lost, *self.rejected))
+        last = "" if model == self.last_resort else self.last_resort
+        rejected = (lost, *self.rejected)
+        return replace(self, candidates=kept, reserve=dearest, rejected=rejected, last_resort=last)
 
     def evidence(self) -> dict[str, object]:
         """The whole decision as JSON values, for the event and for `weir explain`."""
@@ -141,6 +151,8 @@ class RouteDecision:
             "over_headroom": self.over_headroom,
             "rejected": _rejections(self.rejected),
         }
+        if self.last_resort:
+            evidence["last_resort"] = self.last_resort
         if self.degraded is not None:
             evidence["degraded"] = self.degraded.evidence()
         return evidence
@@ -165,6 +177,7 @@ class _Plan:
     missed: tuple[tuple[str, str], ...] = ()
     chosen: str = ""
     crossed: Crossed | None = None
+    last_resort: str = ""
 
 
 def _fallback_tiers(catalog: Catalog, first: str, fallback: Fallback) -> list[str]:
@@ -229,6 +242,7 @@ def _plan_by(policy: Policy, choice: Choice, catalog: Catalog, crossed: Crossed 
         choice.missed,
         chosen,
         crossed,
+        policy.last_resort,
     )
 
 
@@ -261,7 +275,10 @@ def decide(
         tried.append(tier)
         kept = survey.keep(tier, (catalog.models[name] for name in models))
         if kept:
-            return _decision(plan, tried, kept, survey, catalog, headroom_nano)
+            last = _last_resort(plan, survey, catalog, kept)
+            return _decision(plan, tried, kept, survey, catalog, headroom_nano, last=last)
+    if survey.is_down() and (last := _last_resort(plan, survey, catalog, [])) is not None:
+        return _decision(plan, tried, [], survey, catalog, headroom_nano, last=last)
     if survey.too_dear:
         tier, cheapest = min(survey.too_dear, key=lambda found: found[1].ceiling_nano)
         del survey.rejected[cheapest.model.name]
@@ -279,17 +296,23 @@ def _decision(
     headroom_nano: int | None,
     *,
     over: bool = False,
+    last: Candidate | None = None,
 ) -> RouteDecision:
+    alone = not kept
+    if last is not None:
+        kept = [*kept, last]
     dearest = kept[0] if len(kept) == 1 else max(kept, key=attrgetter("ceiling_nano"))
     judged = [*survey.rejected, *(candidate.model.name for candidate in kept)]
     reason = plan.because
     if over:
         reason = f"{reason}; over headroom, cheapest of {len(survey.too_dear)}"
+    elif alone:
+        reason = f"{reason}; nothing else can answer: last resort {kept[0].model.name}"
     elif len(tried) > 1:
         reason = f"{reason}; {tried[0]} had no candidate, went to {tried[-1]}"
     return RouteDecision(
         candidates=tuple(kept),
-        tier=tried[-1],
+        tier="" if alone else tried[-1],
         policy=plan.policy,
         rule=plan.rule,
         reason=_header_line(reason),
@@ -301,7 +324,18 @@ def _decision(
         headroom_nano=headroom_nano,
         over_headroom=over,
         degraded=_degraded(plan, tried[-1], catalog),
+        last_resort="" if last is None else last.model.name,
     )
+
+
+def _last_resort(
+    plan: _Plan, survey: Survey, catalog: Catalog, kept: list[Candidate]
+) -> Candidate | None:
+    """What answers when nothing that was kept does, if the policy has something that can."""
+    name = plan.last_resort
+    if not name or any(one.model.name == name for one in kept):
+        return None
+    return survey.keep_last(catalog.models[name])
 
 
 def _degraded(plan: _Plan, tier: str, catalog: Catalog) -> Degraded | None:

@@ -5,7 +5,8 @@
     OPEN       --that time, next attempt-->      HALF_OPEN: one request probes, the others stay away
     HALF_OPEN  --success-->                      CLOSED
     HALF_OPEN  --failure-->                      OPEN, for twice as long as before
-    HALF_OPEN  --the probe never reports-->      one more probe
+    HALF_OPEN  --the probe never reports-->      one more probe, later
+    HALF_OPEN  --the probe was called off-->     one more probe, at once
 
 Times are milliseconds on whichever clock the caller uses throughout.
 """
@@ -13,6 +14,8 @@ Times are milliseconds on whichever clock the caller uses throughout.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from routing.catalog import ModelCard
 
 _COUNTING_STATUSES = frozenset({401, 402, 408, 429})
 
@@ -38,7 +41,7 @@ DEFAULT_LIMITS = BreakerLimits()
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """What is known of one model at one provider.
+    """What is known of one deployment: one model at one provider, under its name there.
 
     `until_ms` is the end of the pause while OPEN, and of the probe's time while HALF_OPEN.
     """
@@ -61,6 +64,12 @@ class Breaker:
     def record_success(self) -> "Breaker":
         """The model answered: every earlier failure is forgotten."""
         return self if self == _FRESH else _FRESH
+
+    def record_nothing(self, now_ms: int) -> "Breaker":
+        """An attempt was called off before it told anything; the next one may probe."""
+        if self.state is not BreakerState.HALF_OPEN:
+            return self
+        return replace(self, until_ms=now_ms)
 
     def record_failure(
         self,
@@ -101,9 +110,9 @@ def counts_as_failure(status: int | None) -> bool:
     return status is None or status >= 500 or status in _COUNTING_STATUSES
 
 
-def breaker_key(provider: str, model: str) -> str:
-    """The name of the breaker of one model at one provider."""
-    return f"{provider}/{model}"
+def breaker_key(place: ModelCard) -> str:
+    """The name of the breaker of one deployment."""
+    return f"{place.provider}/{place.name}/{place.upstream_model}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +126,23 @@ class Health:
     breakers: Mapping[str, Breaker] = field(default_factory=dict)
     not_ready: Mapping[str, str] = field(default_factory=dict)
 
-    def why_down(self, provider: str, model: str, now_ms: int) -> str | None:
-        """Why a model cannot be used now; None where it can."""
+    def why_down(self, card: ModelCard, now_ms: int) -> str | None:
+        """Why a model cannot be used now, at none of its places; None where it can."""
+        if not (self.breakers or self.not_ready):
+            return None
+        whys: list[str] = []
+        for place in card.places:
+            why = self._why_place_down(place, now_ms)
+            if why is None:
+                return None
+            whys.append(why)
+        return "; ".join(dict.fromkeys(whys))
+
+    def _why_place_down(self, place: ModelCard, now_ms: int) -> str | None:
+        provider = place.provider
         if provider in self.not_ready:
             return f"provider {provider} is not ready: {self.not_ready[provider]}"
-        if not self.breakers:
-            return None
-        breaker = self.breakers.get(breaker_key(provider, model))
+        breaker = self.breakers.get(breaker_key(place))
         if breaker is None or breaker.is_usable(now_ms):
             return None
         if breaker.state is BreakerState.HALF_OPEN:
@@ -148,6 +167,9 @@ class Health:
 
     def with_success(self, key: str) -> "Health":
         return self.with_breaker(key, _FRESH)
+
+    def with_nothing(self, key: str, now_ms: int) -> "Health":
+        return self.with_breaker(key, self.breaker(key).record_nothing(now_ms))
 
     def with_failure(
         self,

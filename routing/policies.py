@@ -223,7 +223,7 @@ class Policy:
     """Rules in order, and the tier where none matches.
 
     `degrade_to` is the tier for requests whose budget asks for a cheaper one; empty: the next
-    cheaper one.
+    cheaper one. `last_resort` is the model for when no other can be reached; empty: none.
     """
 
     name: str
@@ -231,6 +231,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     fallback: Fallback = Fallback.UP
     degrade_to: str = ""
+    last_resort: str = ""
 
     @property
     def weighs_pressure(self) -> bool:

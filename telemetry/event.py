@@ -105,6 +105,7 @@ class TelemetryEvent:
     user_id: str = "unnamed"
     parent_runs_json: str = "[]"
     landed: bool = False
+    attempts_json: str = "[]"
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""

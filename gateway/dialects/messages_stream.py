@@ -8,7 +8,7 @@ Source: Anthropic API reference, streaming messages.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from budgets.usage import UsageFault, extras_from_anthropic, usage_from_anthropic
+from budgets.usage import TokenUsage, UsageFault, extras_from_anthropic, usage_from_anthropic
 from gateway.dialects.anthropic_style import error_event
 from gateway.dialects.events import EventMeter
 from gateway.dialects.openai_style import text_field
@@ -89,6 +89,8 @@ class MessageMeter(EventMeter):
         if "cache_creation" not in report and "cache_creation_input_tokens" in report:
             self._forget_a_split_that_is_over()
         usage = usage_from_anthropic(merged)
+        if isinstance(usage, TokenUsage) and usage.input_tokens == 0:
+            return  # no message has an empty input: a placeholder, and not to be billed by
         if last:
             self._keep(usage)
             self.extras = extras_from_anthropic(merged)

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.providers.http1_client import Http1Client, PoolLimits
 from gateway.providers.http_client import HttpClient, parse_base_url
-from gateway.providers.openai_http import OpenAIHttpProvider, OpenAIHttpSettings
+from gateway.providers.http_provider import HttpProvider, HttpSettings
 from gateway.providers.port import (
     Timeouts,
     UpstreamCall,
@@ -37,7 +37,7 @@ class BorrowedModel:
         # llama.cpp closes idle connections after 5 s.
         self._limits = PoolLimits(max_connections=256, max_idle_s=4.0)
         self._asking = asyncio.Lock()
-        self._upstream: OpenAIHttpProvider | None = None
+        self._upstream: HttpProvider | None = None
         self._finding: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -81,7 +81,7 @@ class BorrowedModel:
                 return
             await asyncio.sleep(AGAIN_S)
 
-    async def _found(self, stale: OpenAIHttpProvider | None) -> OpenAIHttpProvider:
+    async def _found(self, stale: HttpProvider | None) -> HttpProvider:
         """Where the model is now, if not at `stale`; raise UpstreamError `connect`."""
         async with self._asking:
             if self._upstream is None or self._upstream is stale:
@@ -89,7 +89,7 @@ class BorrowedModel:
                 self._upstream = await self._ask()
             return self._upstream
 
-    async def _ask(self) -> OpenAIHttpProvider:
+    async def _ask(self) -> HttpProvider:
         target = (MODELS_PATH + quote(self._name, safe="")).encode()
         headers = [(INTERNAL_KEY, self._internal_key.encode())]
         try:
@@ -103,9 +103,9 @@ class BorrowedModel:
                 UpstreamFault.CONNECT, f"{self._name}: the local model is not ready: {why}"
             )
         base_url = parse_base_url(answer["base_url"])
-        settings = OpenAIHttpSettings(base_url, api_key=answer["api_key"])
+        settings = HttpSettings(base_url, api_key=answer["api_key"])
         client = Http1Client(base_url.origin, self._limits)
-        return OpenAIHttpProvider(self._name, settings, client)
+        return HttpProvider(self._name, settings, client)
 
     async def _forget(self) -> None:
         upstream, self._upstream = self._upstream, None

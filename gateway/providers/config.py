@@ -2,9 +2,11 @@
 
 ```toml
 [providers.openai]
+kind = "openai"
+
+[providers.own]
 kind = "openai_http"
-base_url = "https://api.openai.com/v1"
-api_key_env = "OPENAI_API_KEY"
+base_url = "http://models.internal:8000/v1"
 ```
 """
 
@@ -23,6 +25,7 @@ from pydantic import (
 
 from gateway.providers.http_client import parse_base_url
 from gateway.providers.port import Timeouts
+from gateway.providers.presets import PRESETS
 from gateway.providers.script import parse_script
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -56,53 +59,147 @@ class _ProviderSection(_Section):
     timeouts: TimeoutsSection = TimeoutsSection()
     # The request field in which this provider takes a bound of the answer set by the gateway.
     output_limit_field: OutputLimitField = "max_tokens"
+    # Dialects that the provider does not speak are put into one that it does.
+    translate: bool = True
+    # What that cannot carry is left out and named, instead of refused.
+    drop_unsupported: bool = False
+    # Whether the provider takes `reasoning_effort`, and where it wants earlier reasoning back.
+    reasoning_effort: bool = False
+    reasoning_field: Literal["", "reasoning", "reasoning_content"] = ""
+
+    @property
+    def price_prefix(self) -> str:
+        """How the price card begins the names of this provider's models."""
+        return ""
 
     def missing_env(self, env: Mapping[str, str]) -> str | None:
         """The environment variable that is needed and not set; None if all is well."""
         return None
 
 
-_OPENAI: Mapping[str, Any] = {
-    "output_limit_field": "max_completion_tokens",
-    "dialects": ("chat", "completions", "responses", "embeddings"),
-}
-_ANTHROPIC: Mapping[str, Any] = {"dialects": ("chat", "messages", "count_tokens")}
+class _HttpSection(_ProviderSection):
+    """What every API over HTTP has."""
 
-
-class OpenAIHttpSection(_ProviderSection):
-    """An OpenAI-compatible API over HTTP."""
-
-    kind: Literal["openai_http"]
-    # At api.openai.com and Azure also responses; at api.anthropic.com messages and count_tokens.
-    dialects: Dialects = ("chat", "completions", "embeddings")
     base_url: str
     api_key_env: EnvName | None = None
-    api_key_header: HeaderName = "authorization"
-    organization: HeaderValue | None = None
-    project: HeaderValue | None = None
     headers: Mapping[HeaderName, HeaderValue] = Field(default_factory=dict)
     ca_file: Path | None = None
     max_connections: int = Field(default=1000, ge=1, le=10_000)
     max_idle_s: Seconds = 15.0
 
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_usable(cls, value: str) -> str:
+        parse_base_url(value)
+        return value
+
+    def missing_env(self, env: Mapping[str, str]) -> str | None:
+        """The environment variable of the key, where it is not set or empty."""
+        if self.api_key_env is None or env.get(self.api_key_env, "").strip():
+            return None
+        return self.api_key_env
+
+
+# What Anthropic's API takes where it is asked as if it were OpenAI's.
+_ANTHROPIC: Mapping[str, Any] = {"dialects": ("chat", "messages", "count_tokens")}
+
+
+class OpenAIHttpSection(_HttpSection):
+    """An OpenAI-compatible API over HTTP; the kinds with a vendor's name know its keys' values."""
+
+    kind: Literal[
+        "openai_http",
+        "openai",
+        "azure",
+        "azure_deployments",
+        "cerebras",
+        "deepseek",
+        "fireworks",
+        "groq",
+        "llama_cpp",
+        "mistral",
+        "moonshot",
+        "ollama",
+        "openrouter",
+        "together",
+        "vllm",
+        "xai",
+    ]
+    # At api.openai.com and Azure also responses; at api.anthropic.com messages and count_tokens.
+    dialects: Dialects = ("chat", "completions", "embeddings")
+    api_key_header: HeaderName = "authorization"
+    organization: HeaderValue | None = None
+    project: HeaderValue | None = None
+    # For Azure's older paths, in which a deployment has the model's place.
+    api_version: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+
     @model_validator(mode="before")
     @classmethod
-    def _as_the_host_is_known_to_be(cls, values: Any) -> Any:
-        """OpenAI's newer models refuse `max_tokens`; many other servers ignore anything else."""
+    def _as_the_vendor_wants_it(cls, values: Any) -> Any:
+        """The kind's own values, then those that the host is known for; what is written stays."""
         if not isinstance(values, dict):
             return values
+        preset = PRESETS.get(str(values.get("kind")))
+        if preset is not None:
+            values = {**preset.keys(), **values}
         try:
             host = parse_base_url(str(values.get("base_url"))).origin.host
         except ValueError:
             return values  # the field's own check says so, with its name
         if host == "api.openai.com" or host.endswith(".openai.azure.com"):
-            return {**_OPENAI, **values}
+            known = PRESETS["openai"]
+            return {
+                "output_limit_field": known.output_limit_field,
+                "dialects": known.dialects,
+                "reasoning_effort": known.reasoning_effort,
+                **values,
+            }
         return {**_ANTHROPIC, **values} if host == "api.anthropic.com" else values
 
-    @field_validator("base_url")
+    @property
+    def price_prefix(self) -> str:
+        preset = PRESETS.get(self.kind)
+        return "" if preset is None else preset.price_prefix
+
+    @model_validator(mode="after")
+    def _names_a_version(self) -> Self:
+        if self.kind == "azure_deployments" and self.api_version is None:
+            raise ValueError('`azure_deployments` needs api_version, such as "2024-10-21"')
+        return self
+
+
+class AnthropicHttpSection(_HttpSection):
+    """Anthropic's API, or one that follows it."""
+
+    kind: Literal["anthropic_http", "anthropic"]
+    dialects: Dialects = ("messages", "count_tokens")
+    base_url: str = "https://api.anthropic.com/v1"
+    api_key_env: EnvName | None = "ANTHROPIC_API_KEY"
+    api_key_header: HeaderName = "x-api-key"
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]+$")] = "2023-06-01"
+
+
+class LiteLLMSection(_ProviderSection):
+    """A provider that is reached through litellm."""
+
+    kind: Literal["litellm"]
+    dialects: Dialects = ("chat",)
+    # litellm's name for the provider, such as `bedrock`, `vertex_ai`, `gemini` or `cohere_chat`.
+    vendor: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+    api_key_env: EnvName | None = None
+    api_base: str | None = None
+    # Further arguments of litellm, such as `aws_region_name` or `vertex_project`.
+    options: Mapping[str, str | int | float | bool] = Field(default_factory=dict)
+
+    @property
+    def price_prefix(self) -> str:
+        return f"{self.vendor}/"
+
+    @field_validator("api_base")
     @classmethod
-    def _base_url_is_usable(cls, value: str) -> str:
-        parse_base_url(value)
+    def _api_base_is_usable(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_base_url(value)
         return value
 
     def missing_env(self, env: Mapping[str, str]) -> str | None:
@@ -154,5 +251,6 @@ class ScriptedSection(_ProviderSection):
 
 
 ProviderSection = Annotated[
-    OpenAIHttpSection | LocalModelSection | ScriptedSection, Field(discriminator="kind")
+    OpenAIHttpSection | AnthropicHttpSection | LiteLLMSection | LocalModelSection | ScriptedSection,
+    Field(discriminator="kind"),
 ]

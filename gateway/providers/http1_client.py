@@ -32,6 +32,13 @@ def client_tls(ca_file: str | None = None) -> ssl.SSLContext:
     return context
 
 
+@dataclass(slots=True)
+class _Wait:
+    """What a call without a connection waits for: its turn in line, or a handshake."""
+
+    in_line: bool = False
+
+
 class _Pool:
     """The connections of one origin: last in, first out, so that surplus ones age and close.
 
@@ -77,8 +84,11 @@ class _Pool:
             connection.abort()
         return None
 
-    async def take(self) -> Http1Connection:
-        """A connection, new or handed over; raise UpstreamError `connect` or OSError."""
+    async def take(self, wait: _Wait) -> Http1Connection:
+        """A connection, new or handed over; raise UpstreamError or OSError.
+
+        `wait` tells at any moment what it waits for.
+        """
         if self.closed:
             raise self._closed_error()
         while True:
@@ -88,7 +98,9 @@ class _Pool:
             if self._places < self._limits.max_connections:
                 self._places += 1
                 return await self._connect()
+            wait.in_line = True
             handed = await self._wait_turn()
+            wait.in_line = False
             if handed is None:
                 return await self._connect()
             if handed.usable:
@@ -134,7 +146,7 @@ class _Pool:
         """Wait for a connection, or (None) for a place to open one in."""
         if len(self._waiters) >= self._limits.max_waiters:
             raise UpstreamError(
-                UpstreamFault.CONNECT,
+                UpstreamFault.BUSY,
                 f"{self._origin}: {self._limits.max_connections} connections are busy"
                 f" and {self._limits.max_waiters} calls wait already",
             )
@@ -215,10 +227,15 @@ class Http1Client:
         await asyncio.sleep(0)  # the cut connections say goodbye to the loop
 
     async def _connection(self, limit_s: float) -> Http1Connection:
+        wait = _Wait()
         try:
             async with asyncio.timeout(limit_s):
-                return await self._pool.take()
+                return await self._pool.take(wait)
         except TimeoutError as error:
+            if wait.in_line:
+                raise UpstreamError(
+                    UpstreamFault.BUSY, f"{self._origin}: no connection was free for {limit_s:g} s"
+                ) from error
             raise UpstreamError(
                 UpstreamFault.CONNECT, f"{self._origin}: no connection within {limit_s:g} s"
             ) from error

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from gateway.providers.http1_client import Http1Client, PoolLimits
 from gateway.providers.http_client import parse_base_url
+from gateway.providers.http_provider import HttpProvider, HttpSettings
 from gateway.providers.local_process import BoundedLog, ChildProcess, LocalModelSettings
-from gateway.providers.openai_http import OpenAIHttpProvider, OpenAIHttpSettings
 from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamFault, UpstreamReply
 
 
@@ -56,7 +56,7 @@ class LocalModelProvider:
         # llama.cpp closes idle connections after 5 s.
         self._limits = limits or PoolLimits(max_connections=256, max_idle_s=4.0)
         self._supervisor: asyncio.Task[None] | None = None
-        self._upstream: OpenAIHttpProvider | None = None
+        self._upstream: HttpProvider | None = None
         self._endpoint: Endpoint | None = None
         self._loaded = asyncio.Event()
         self._child: ChildProcess | None = None
@@ -167,9 +167,9 @@ class LocalModelProvider:
             if address is not None:
                 self._endpoint = Endpoint(f"{address}/v1", child.api_key)
                 base_url = parse_base_url(self._endpoint.base_url)
-                self._upstream = OpenAIHttpProvider(
+                self._upstream = HttpProvider(
                     self._name,
-                    OpenAIHttpSettings(base_url, api_key=child.api_key),
+                    HttpSettings(base_url, api_key=child.api_key),
                     Http1Client(base_url.origin, self._limits),
                 )
                 self._trouble = ""

@@ -2,6 +2,7 @@
 
     UpstreamError            nothing usable came; `kind` says how far the call got
      |- connect              no connection: the provider never saw the request
+     |- busy                 all connections of ours are in use: neither did it see this one
      |- first_byte_timeout   the request was sent, no response began in time
      |- idle_timeout         the response began and then fell silent
      |- total_timeout        the whole call took too long
@@ -20,6 +21,7 @@ from budgets.value import value
 
 class UpstreamFault(StrEnum):
     CONNECT = "connect"
+    BUSY = "busy"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     IDLE_TIMEOUT = "idle_timeout"
     TOTAL_TIMEOUT = "total_timeout"
@@ -36,7 +38,7 @@ class UpstreamError(Exception):
     @property
     def reached_provider(self) -> bool:
         """Whether the provider may have seen, and billed, the request."""
-        return self.kind is not UpstreamFault.CONNECT
+        return self.kind not in (UpstreamFault.CONNECT, UpstreamFault.BUSY)
 
 
 @dataclass(frozen=True, slots=True)

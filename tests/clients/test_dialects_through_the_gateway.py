@@ -40,6 +40,7 @@ max_output_tokens = 4_096
 [providers.old]
 kind = "scripted"
 dialects = ["chat"]
+translate = false
 [models.old]
 provider = "old"
 price = { input = "1", output = "2" }

@@ -16,10 +16,13 @@ from gateway.providers.scripted_wire import Served
 from tests.contracts.upstreams import (
     PATIENT,
     Opened,
+    anthropic,
     chat,
     direct,
     eventually,
     fault_of,
+    litellm_anthropic,
+    litellm_openai,
     local_model,
     proxied,
     run,
@@ -27,10 +30,14 @@ from tests.contracts.upstreams import (
 )
 
 Backend = Callable[[Path], AbstractAsyncContextManager[Opened]]
-SCRIPTED = [direct, proxied, scripted]
+SCRIPTED = [direct, proxied, scripted, anthropic]
+BRIDGED = [litellm_openai, litellm_anthropic]
+# Whose errors have no code.
+OF_ANTHROPIC = [anthropic, litellm_anthropic]
 # Keeps the local model from ending its text early; the scripted ones do not know it.
 LONG: dict[str, Any] = {"ignore_eos": True}
-every_provider = pytest.mark.parametrize("backend", [*SCRIPTED, local_model])
+every_provider = pytest.mark.parametrize("backend", [*SCRIPTED, *BRIDGED, local_model])
+scripted_or_bridged = pytest.mark.parametrize("backend", [*SCRIPTED, *BRIDGED])
 every_scripted = pytest.mark.parametrize("backend", SCRIPTED)
 
 
@@ -209,7 +216,7 @@ def test_many_calls_at_once_are_all_answered(backend: Backend, tmp_path: Path) -
     run(scenario())
 
 
-@every_scripted
+@scripted_or_bridged
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503])
 def test_an_error_of_the_provider_is_passed_with_its_body(
     backend: Backend, status: int, tmp_path: Path
@@ -220,12 +227,14 @@ def test_an_error_of_the_provider_is_passed_with_its_body(
             reply = await opened.provider.open(call)
             assert reply.status == status
             assert dict(reply.headers)[b"retry-after"] == b"7"
-            assert orjson.loads(await reply.read())["error"]["code"] == "scripted"
+            error = orjson.loads(await reply.read())["error"]
+            assert error["message"] == f"scripted status {status}"
+            assert error["code"] == (None if backend in OF_ANTHROPIC else "scripted")
 
     run(scenario())
 
 
-@every_scripted
+@scripted_or_bridged
 def test_a_provider_that_never_answers_ends_in_a_first_byte_timeout(
     backend: Backend, tmp_path: Path
 ) -> None:
@@ -239,7 +248,7 @@ def test_a_provider_that_never_answers_ends_in_a_first_byte_timeout(
     run(scenario())
 
 
-@every_scripted
+@pytest.mark.parametrize("backend", [*SCRIPTED, litellm_openai])
 def test_an_answer_that_falls_silent_ends_in_an_idle_timeout(
     backend: Backend, tmp_path: Path
 ) -> None:

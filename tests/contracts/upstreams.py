@@ -19,14 +19,16 @@ from aiohttp import web
 
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import build_provider
-from gateway.providers.config import LocalModelSection
+from gateway.providers.config import AnthropicHttpSection, LiteLLMSection, LocalModelSection
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import parse_base_url
+from gateway.providers.http_provider import HttpProvider, HttpSettings
+from gateway.providers.litellm_bridge import LiteLLMProvider
 from gateway.providers.local_model import LocalModelProvider
-from gateway.providers.openai_http import OpenAIHttpProvider, OpenAIHttpSettings
 from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamError, UpstreamFault
 from gateway.providers.script import Script
 from gateway.providers.scripted import BillLine, ScriptedProvider
+from gateway.translated import target_of, translated
 
 T = TypeVar("T")
 DEADLINE_S = 20.0
@@ -113,11 +115,11 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
 @asynccontextmanager
 async def direct(_: Path) -> AsyncIterator[Opened]:
     async with scripted_server() as server:
-        settings = OpenAIHttpSettings(
+        settings = HttpSettings(
             parse_base_url(f"http://127.0.0.1:{server.port}/v1/"), api_key="sk-secret"
         )
         client = Http1Client(settings.base_url.origin)
-        async with started(OpenAIHttpProvider("direct", settings, client)) as provider:
+        async with started(HttpProvider("direct", settings, client)) as provider:
             yield Opened(provider, server.bill)
 
 
@@ -125,10 +127,58 @@ async def direct(_: Path) -> AsyncIterator[Opened]:
 async def proxied(_: Path) -> AsyncIterator[Opened]:
     """The origin exists for the proxy only: the server plays the proxy."""
     async with scripted_server() as server:
-        settings = OpenAIHttpSettings(parse_base_url("http://models.invalid/v1"))
+        settings = HttpSettings(parse_base_url("http://models.invalid/v1"))
         client = AiohttpClient(settings.base_url.origin, f"http://127.0.0.1:{server.port}")
-        async with started(OpenAIHttpProvider("proxied", settings, client)) as provider:
+        async with started(HttpProvider("proxied", settings, client)) as provider:
             yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def anthropic(data_dir: Path) -> AsyncIterator[Opened]:
+    """Asked for chat completions: each call and its answer are translated twice on the way."""
+    async with scripted_server() as server:
+        section = AnthropicHttpSection(
+            kind="anthropic_http",
+            base_url=f"http://127.0.0.1:{server.port}/v1",
+            drop_unsupported=True,
+        )
+        own = build_provider("anthropic", section, data_dir, {"ANTHROPIC_API_KEY": "sk-ant"})
+        async with started(translated(own, section.dialects, target_of(section))) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_openai(data_dir: Path) -> AsyncIterator[Opened]:
+    """litellm before a server of OpenAI's dialect."""
+    async with scripted_server() as server:
+        address = f"http://127.0.0.1:{server.port}/v1"
+        async with litellm_at("openai", address, data_dir) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_anthropic(data_dir: Path) -> AsyncIterator[Opened]:
+    """litellm before a server of another dialect."""
+    async with scripted_server() as server:
+        address = f"http://127.0.0.1:{server.port}"
+        async with litellm_at("anthropic", address, data_dir) as provider:
+            yield Opened(provider, server.bill)
+
+
+@asynccontextmanager
+async def litellm_at(vendor: str, api_base: str, data_dir: Path) -> AsyncIterator[LiteLLMProvider]:
+    section = LiteLLMSection(
+        kind="litellm",
+        vendor=vendor,
+        api_key_env="BRIDGE_KEY",
+        api_base=api_base,
+        drop_unsupported=True,
+    )
+    provider = build_provider("bridge", section, data_dir, {"BRIDGE_KEY": "sk-bridge"})
+    assert isinstance(provider, LiteLLMProvider)
+    async with started(provider):
+        assert await provider.wait_ready()
+        yield provider
 
 
 @asynccontextmanager

@@ -27,7 +27,13 @@ BODIES: dict[str, dict[str, Any]] = {
 LIMITS = {"responses": "max_output_tokens"}
 # These say how they end, so a stream that is torn before is ended with an error.
 SAY_THEIR_END = ("messages", "responses")
-NANO_PER_TOKEN = {"fresh": 1_000, "cached": 100, "cache_write": 1_250, "output": 2_000}
+NANO_PER_TOKEN = {
+    "fresh": 1_000,
+    "cached": 100,
+    "cache_write": 1_250,
+    "cache_write_1h": 2_000,
+    "output": 2_000,
+}
 CONFIG = """\
 [providers.up]
 kind = "openai_http"
@@ -109,10 +115,10 @@ def test_a_stream_passes_byte_for_byte_and_costs_what_it_reports(
         NANO_PER_TOKEN["fresh"] * fresh
         + NANO_PER_TOKEN["cached"] * usage.cached
         + NANO_PER_TOKEN["cache_write"] * usage.cache_write
+        + NANO_PER_TOKEN["cache_write_1h"] * usage.cache_write_1h
         + NANO_PER_TOKEN["output"] * usage.output_tokens
     )
-    if not finding.hour:
-        assert row["cost_nano"] == expected
+    assert row["cost_nano"] == expected
     path, sent = canned.asked[-1]
     assert path == f"{ROUTES[kind]}?beta=true"
     assert sent == body_of(kind).replace(b'"tiny"', b'"up-tiny"', 1)

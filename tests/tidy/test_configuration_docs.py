@@ -20,12 +20,21 @@ from budgets.config import (
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
 from gateway.providers.config import (
+    AnthropicHttpSection,
+    LiteLLMSection,
     LocalModelSection,
     OpenAIHttpSection,
     ScriptedSection,
     TimeoutsSection,
 )
-from routing.config import MatchSection, ModelSection, PolicySection, RuleSection, TierSection
+from routing.config import (
+    DeploymentSection,
+    MatchSection,
+    ModelSection,
+    PolicySection,
+    RuleSection,
+    TierSection,
+)
 from telemetry.config import TelemetrySection
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -33,11 +42,14 @@ SECTIONS: dict[type[BaseModel], str] = {
     ServerSection: "configuration.md",
     LedgerSection: "configuration.md",
     OpenAIHttpSection: "configuration.md",
+    AnthropicHttpSection: "configuration.md",
+    LiteLLMSection: "configuration.md",
     LocalModelSection: "configuration.md",
     ScriptedSection: "configuration.md",
     TimeoutsSection: "configuration.md",
     ModelSection: "configuration.md",
     ModelPricing: "configuration.md",
+    DeploymentSection: "configuration.md",
     TierSection: "configuration.md",
     PolicySection: "configuration.md",
     RuleSection: "configuration.md",
@@ -55,7 +67,9 @@ SECTIONS: dict[type[BaseModel], str] = {
 def test_every_key_of_the_configuration_is_described(section: type[BaseModel]) -> None:
     text = (DOCS / SECTIONS[section]).read_text(encoding="utf-8")
     names = {field.alias or name for name, field in section.model_fields.items()}
-    described = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S))))
+    described = set(
+        re.findall(r"[a-z0-9_]+", " ".join(re.findall(r"`[^`]+`|```.*?```", text, re.S)))
+    )
     assert names - described == set()
 
 

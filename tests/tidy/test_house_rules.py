@@ -25,6 +25,8 @@ BROAD = {"Exception", "BaseException"}
 # (file, function that catches) -> why.
 SUPERVISORS: dict[tuple[str, str], str] = {
     ("gateway/lifecycle.py", "answer"): "a fault of ours is a 500, not a dropped line",
+    ("gateway/providers/litellm_bridge.py", "open"): "litellm raises whatever its vendors do",
+    ("gateway/providers/litellm_bridge.py", "_run"): "the same, in the middle of a stream",
     ("telemetry/collector.py", "_supervise"): "a batch that fails is tried again, whatever it was",
 }
 

@@ -184,11 +184,12 @@ def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:
         )
     )
     price = section.to_price("big", 7)
-    usage = TokenUsage(1, 1, 1, 1, 1, 1, 1)
+    usage = TokenUsage(1, 1, 1, 1, 1, 1, 1, 1)
     assert cost(price, usage).by_class_pico == {
         "fresh": 3_000_000,
         "cached": 300_000,
         "cache_write": 3_750_000,
+        "cache_write_1h": 6_000_000,
         "audio_input": 40_000_000,
         "output": 15_000_000,
         "reasoning": 16_000_000,

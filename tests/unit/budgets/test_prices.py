@@ -1,5 +1,6 @@
 """Costs are exact, ceilings are never too low, and affordability is never one token off."""
 
+import math
 from decimal import ROUND_CEILING, Decimal, localcontext
 
 import pytest
@@ -35,6 +36,8 @@ def rates_in_force(price: Price, input_tokens: int) -> dict[str, int]:
     passed = [tier for tier in price.tiers if tier.above_input_tokens < input_tokens]
     chosen = passed[-1] if passed else price.tiers[0]
     rates = dict(chosen.pico)
+    if "cache_write" in rates:
+        rates.setdefault("cache_write_1h", math.ceil(Decimal(rates["cache_write"]) * 8 / 5))
     for name in INPUT_CLASSES:
         rates.setdefault(name, rates["fresh"])
     for name in OUTPUT_CLASSES:
@@ -69,8 +72,9 @@ def test_input_and_output_share_the_total_between_them(price: Price, usage: Toke
 def test_no_usage_within_its_bounds_costs_more_than_the_ceiling(
     price: Price, usage: TokenUsage, more_input: int, more_output: int
 ) -> None:
+    asked = price.for_an_hour() if usage.cache_write_1h else price
     ceiling = ceiling_nano(
-        price, usage.input_tokens + more_input, usage.output_tokens + more_output
+        asked, usage.input_tokens + more_input, usage.output_tokens + more_output
     )
     assert cost(price, usage).total_nano <= ceiling
 
@@ -109,6 +113,25 @@ def test_a_class_without_a_rate_costs_what_its_plain_class_costs() -> None:
     price = make_price("m", {"fresh": 1_000, "output": 5_000, "cached": 100}, version="v1")
     usage = TokenUsage(cached=10, cache_write=1, audio_input=1, reasoning=1, audio_output=1)
     assert cost(price, usage).total_nano == 1 + 1 + 1 + 5 + 5
+    assert cost(price, TokenUsage(cache_write_1h=10)).total_nano == 10
+
+
+def test_an_hour_s_write_costs_its_rate_or_eight_fifths_of_a_plain_write() -> None:
+    pico = {"fresh": 1_000, "output": 5_000, "cache_write": 1_250}
+    derived = make_price("m", pico, version="v1")
+    assert cost(derived, TokenUsage(cache_write_1h=100)).total_nano == 200
+    given_one = make_price("m", {**pico, "cache_write_1h": 3_000}, version="v1")
+    assert cost(given_one, TokenUsage(cache_write_1h=100)).total_nano == 300
+
+
+def test_a_ceiling_covers_an_hour_s_write_where_the_request_may_make_one() -> None:
+    pico = {"fresh": 1_000, "output": 5_000, "cache_write": 1_250}
+    price = make_price("m", pico, version="v1")
+    assert price.keeps_dearer
+    assert ceiling_nano(price, 100, 0) == 125
+    assert ceiling_nano(price.for_an_hour(), 100, 0) == 200
+    plain = make_price("m", {"fresh": 1_000, "output": 5_000}, version="v1")
+    assert not plain.keeps_dearer
 
 
 @pytest.mark.parametrize(

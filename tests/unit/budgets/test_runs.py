@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.admission import headroom
+from budgets.admission import all_soft, headroom
 from budgets.budget_book import BudgetBook, tightest
 from budgets.ledger import Hold, Refusal, Reservation
 from budgets.runs import RunTerms, beyond, run_account, run_charges
@@ -90,3 +90,16 @@ def test_children_together_never_spend_more_than_the_run_above() -> None:
         asyncio.run(ledger.survey(["run:lab/top~1|total|0"]))["run:lab/top~1|total|0"].held_nano
         == 49
     )
+
+
+def test_the_limits_of_a_run_are_hard_even_where_a_tighter_budget_of_runs_is_soft() -> None:
+    soft = Budget(ScopeKind.RUN, "*", Window.TOTAL, 10, soft=True)
+    book = BudgetBook([soft])
+    counted = book.charges(Scopes("o", "lab", "k", "w", "lab/top~1"), 0)
+    granted = run_charges("lab", (RunTerms("top~1", 100),))
+    assert all_soft(counted) and not all_soft(granted)
+    for order in ((*counted, *granted), (*granted, *counted)):
+        charges = tightest(order)
+        [own] = [charge for charge in charges if charge.account == "run:lab/top~1|total|0"]
+        assert (own.limit_nano, own.budget) == (10, Budget(ScopeKind.RUN, "*", Window.TOTAL, 10))
+        assert not all_soft(charges)

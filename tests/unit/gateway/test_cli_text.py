@@ -153,3 +153,32 @@ def test_a_price_is_shown_in_dollars_for_a_million_tokens() -> None:
 
 def test_columns_line_up() -> None:
     assert table(("A", "LONG"), [("wide cell", "x")]) == "A          LONG\nwide cell  x"
+
+
+def test_each_attempt_is_told_with_its_pause_and_its_cost() -> None:
+    tried = [
+        {
+            "attempt": number,
+            "model": "gpt-5",
+            "provider": provider,
+            "upstream_model": "up",
+            "status": status,
+            "fault": fault,
+            "waited_ms": waited_ms,
+            "took_ms": 12.5,
+            "cost_nano": cost_nano,
+        }
+        for number, provider, status, fault, waited_ms, cost_nano in (
+            (1, "openai", 0, "connect", 0.0, 0),
+            (2, "azure", 503, "", 0.0, 0),
+            (3, "azure", 200, "", 120.0, 4_125_000),
+        )
+    ]
+    text = explain_text({**ROW, "attempt_rows": tried})
+    assert (
+        """attempts
+  1. gpt-5 (up at openai): connect in 12.500 ms, $0.000000000
+  2. gpt-5 (up at azure): status 503 in 12.500 ms, $0.000000000
+  3. after 120 ms, gpt-5 (up at azure): status 200 in 12.500 ms, $0.004125000"""
+        in text
+    )

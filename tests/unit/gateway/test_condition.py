@@ -9,7 +9,6 @@ from budgets.ledger import LedgerError
 from gateway.ledger_watch import LedgerState
 from gateway.registries.port import RegistryError
 from gateway.tally import LedgerOutcome
-from routing.health import breaker_key
 from tests.unit.gateway.desks import chat, run
 from tests.unit.gateway.gateways import Opened, json_of, opened, settings_in
 
@@ -65,8 +64,8 @@ def test_a_provider_whose_models_all_rest_says_so(tmp_path: Path) -> None:
                 weir.gateway.health.failed(card, "connect")
             assert (await ready(weir))[1]["providers"] == {"here": "resting"}
             reading = await weir.gateway.condition.read(lambda: 0)
-            assert reading.breakers == {("here", "tiny"): "open"}
-            assert breaker_key("here", "tiny") in weir.gateway.health.health.breakers
+            assert reading.breakers == {("here", "tiny", "tiny"): "open"}
+            assert list(weir.gateway.health.health.breakers) == ["here/tiny/tiny"]
 
     run(look())
 

@@ -131,3 +131,14 @@ def test_a_dated_price_is_checked_like_the_first(
     fault = fault_of(tmp_path, 'price = { input = "3", output = "4" }' + DATED + dated)
     assert f"models.tiny.{place}: " in fault
     assert message in fault
+
+
+def test_a_vendors_models_are_found_under_its_name_on_the_card(tmp_path: Path) -> None:
+    frame = FRAME.replace('kind = "scripted"', 'kind = "mistral"\napi_key_env = "PATH"')
+    path = tmp_path / "config.toml"
+    path.write_text(frame + 'upstream_model = "mistral-large-3"\n', encoding="utf-8")
+    card = load_settings(path, {"PATH": "k"}).prices
+    known = read_card({"mistral/mistral-large-3"})["mistral/mistral-large-3"]
+    price = card.at("tiny", 0)
+    assert price is not None
+    assert cost(price, MILLION).total_nano == cost(known.prices[0], MILLION).total_nano > 0

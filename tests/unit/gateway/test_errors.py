@@ -14,7 +14,7 @@ from budgets.kills import Kill
 from budgets.ledger import Refusal
 from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, Charge, ScopeKind, Unit, Window
-from gateway import errors
+from gateway import errors, upstream_errors
 from gateway.errors import (
     ApiError,
     bad_request,
@@ -56,7 +56,13 @@ def every_error() -> list[ApiError]:
         errors.overloaded(5),
         errors.internal_error("req_1"),
         *[no_route(NoRoute(code, "why")) for code in NoRouteCode],
-        *[errors.upstream_failed(UpstreamError(fault, "why"), "p") for fault in UpstreamFault],
+        errors.body_too_slow(30),
+        errors.gateway_stopping(),
+        upstream_errors.all_resting("m"),
+        *[
+            upstream_errors.upstream_failed(UpstreamError(fault, "why"), "p")
+            for fault in UpstreamFault
+        ],
     ]
 
 

@@ -35,6 +35,7 @@ def full_tally() -> Tally:
         cost = 9_007_199_254 + number
         tally.settled(make_event(number), Settlement("h", HoldState.SETTLED, cost, 3))
     tally.refused("budget_exceeded")
+    tally.retried("openai", "again", "429")
     tally.ended_leases([Settlement("h", HoldState.EXPIRED_CHARGED, 5, 0)])
     tally.ledger_failed(LedgerOutcome.DENIED, LedgerState.LOST)
     return tally
@@ -54,7 +55,7 @@ FULL = Reading(
     overflowed={"run": 7},
     collector=CollectorState(True, 9, 8, 7, 6_000, 5, 4.0, 3, "at /home/secret"),
     providers={"openai": True, "local": False},
-    breakers={("openai", "gpt-5"): BreakerState.OPEN},
+    breakers={("openai", "gpt-5", "gpt-5"): BreakerState.OPEN},
 )
 
 

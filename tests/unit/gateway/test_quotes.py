@@ -304,3 +304,25 @@ def test_a_stream_in_a_tight_budget_of_tokens_begins_with_a_step_of_them() -> No
     assert (bid.held_tokens, bid.total_output_tokens) == (64, full.total_output_tokens)
     assert bid.tokens == bid.input_tokens + 64
     assert bid.price_of(100)[1] == bid.input_tokens + 100
+
+
+def test_a_request_that_may_write_to_a_cache_for_an_hour_is_held_at_that_rate() -> None:
+    pico = {"fresh": 1_000_000, "output": 2_000_000, "cache_write": 1_250_000}
+    prices = PriceCard([make_price("m", pico, version="v1")])
+    costs = {}
+    for ttl in ("5m", "1h"):
+        content = [{"type": "text", "text": "x", "cache_control": {"ttl": ttl}}]
+        asked = quoter(messages=[{"role": "user", "content": content}], max_tokens=16)
+        asked.prices = prices
+        bid = asked.bid(CARD)
+        assert bid is not None
+        costs[ttl] = bid.ceiling_nano - 16 * 2_000
+    assert costs["1h"] * 10 == costs["5m"] * 16
+
+
+def test_what_is_free_holds_nothing_whatever_it_asks_for() -> None:
+    asked = quoter(0, max_tokens=5_000)
+    asked.is_free = True
+    bid = asked.bid(CARD)
+    assert bid is not None
+    assert (bid.ceiling_nano, bid.tokens, bid.inject_tokens) == (0, 0, None)

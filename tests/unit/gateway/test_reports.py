@@ -12,7 +12,7 @@ from routing.health import BreakerState
 from tests.unit.gateway.test_metrics import FULL
 from tests.unit.telemetry.events import make_event
 
-MINI, LARGE = ("openai", "mini"), ("openai", "large")
+MINI, LARGE = ("openai", "mini", "mini-up"), ("openai", "large", "large-up")
 
 
 def busy(times: int, model: str = "mini") -> Tally:
@@ -25,6 +25,7 @@ def busy(times: int, model: str = "mini") -> Tally:
         tally.settled(event, Settlement("h3", HoldState.EXPIRED_CHARGED, 2, 0, correction=True))
         tally.turned_away(event)
         tally.refused("budget_busy")
+        tally.retried("openai", "next", "5xx")
         tally.ended_leases([Settlement("h4", HoldState.EXPIRED_CHARGED, 7, 0)])
         tally.ledger_failed(LedgerOutcome.DENIED, "unreachable")
     return tally

@@ -11,6 +11,7 @@ from gateway.response import (
     Message,
     end_stream,
     read_body,
+    read_body_within,
     relayed_headers,
     send_error,
     send_part,
@@ -176,3 +177,44 @@ def test_an_error_of_the_work_is_passed_on() -> None:
 
     with pytest.raises(ValueError, match="why"):
         run(unless_gone(work(), Script().receive))
+
+
+def test_a_body_that_does_not_come_in_time_is_a_408() -> None:
+    async def slow() -> None:
+        script = Script(part(b"0", True))
+        assert await read_body_within({}, Script(part(b"01")).receive, 10, 0.05) == b"01"
+        with pytest.raises(ApiError) as caught:
+            await read_body_within({}, script.receive, 10, 0.05)
+        assert (caught.value.status, caught.value.code) == (408, "request_timeout")
+
+    run(slow())
+
+
+def test_a_body_that_comes_in_time_is_whole_however_it_comes() -> None:
+    async def receive_later(queue: asyncio.Queue[Message]) -> bytes:
+        return await read_body_within({}, queue.get, 10, 5)
+
+    async def work() -> None:
+        queue: asyncio.Queue[Message] = asyncio.Queue()
+        reading = asyncio.ensure_future(receive_later(queue))
+        for message in (part(b"01", True), part(b"", True), part(b"23")):
+            await asyncio.sleep(0)
+            queue.put_nowait(message)
+        assert await reading == b"0123"
+
+        for end, expected in ((part(b"x" * 11), ApiError), (GONE, ClientGone)):
+            reading = asyncio.ensure_future(receive_later(queue))
+            await asyncio.sleep(0)
+            queue.put_nowait(end)
+            with pytest.raises(expected):
+                await reading
+
+        reading = asyncio.ensure_future(receive_later(queue))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        queue.put_nowait(part(b"for the next"))
+        assert queue.get_nowait()["body"] == b"for the next", "the cancelled reader took it"
+
+    run(work())

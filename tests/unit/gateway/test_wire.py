@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ApiError
-from gateway.wire import read_chat_request, splice, upstream_body
+from gateway.wire import asks_for_an_hour, read_chat_request, splice, upstream_body
 
 MESSAGES = '"messages":[{"role":"user","content":"Hi"}]'
 
@@ -179,3 +179,16 @@ def test_a_limit_that_is_null_is_none():
 def test_as_many_answers_count_as_may_be_made_and_not_as_are_sent():
     for fields, choices in (('"n":3', 3), ('"best_of":4', 4), ('"n":2,"best_of":5', 5)):
         assert read('{"model":"m",' + fields + "," + MESSAGES + "}").choices == choices
+
+
+@pytest.mark.parametrize(
+    ("raw", "asks"),
+    [
+        (b'{"cache_control": {"type": "ephemeral", "ttl": "1h"}}', True),
+        (b'{"cache_control": {"type": "ephemeral", "ttl": "\\u0031h"}}', True),
+        (b'{"cache_control": {"type": "ephemeral", "ttl": "5m"}}', False),
+        (b'{"content": "caf\\u00e9 for 1h"}', False),
+    ],
+)
+def test_a_cache_for_an_hour_is_noticed_even_in_disguise(raw: bytes, asks: bool) -> None:
+    assert asks_for_an_hour(raw) is asks

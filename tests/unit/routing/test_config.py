@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from routing.catalog import Capability, Catalog, ModelWish
+from routing.catalog import Balance, Capability, Catalog, ModelWish
 from routing.config import (
     ConfigFault,
     ModelSection,
@@ -111,6 +111,70 @@ def test_policies_become_rules_in_order() -> None:
     assert (built["night"].fallback, built["night"].degrade_to) == (Fallback.NONE, "small")
 
 
+def deployed(*deployments: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    raw = read()
+    big = raw["models"]["big"]
+    del big["provider"]
+    big.pop("upstream_model", None)
+    raw["models"]["big"] = {**big, "deployments": list(deployments), **keys}
+    return raw
+
+
+def test_deployments_become_places_of_one_model() -> None:
+    raw = deployed(
+        {"provider": "openai", "weight": 3},
+        {"provider": "local", "upstream_model": "big-q4"},
+        balance="weighted",
+    )
+    big = catalog_of(raw).models["big"]
+    assert (big.provider, big.upstream_model) == ("openai", "big")
+    places = [(one.provider, one.upstream_model, one.weight) for one in big.places]
+    assert places == [("openai", "big", 3), ("local", "big-q4", 1)]
+    assert {one.balance for one in big.places} == {Balance.WEIGHTED}
+    assert catalog_of(read()).models["big"].places == (catalog_of(read()).models["big"],)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (deployed({"provider": "local"}, provider="local"), "has both provider and deployments"),
+        (deployed({"provider": "local"}, upstream_model="x"), "has both upstream_model and"),
+        (deployed(), "deployments is empty"),
+        (deployed({"provider": "local"}, balance="latency"), "list two or more"),
+        (
+            deployed({"provider": "local", "weight": 2}, {"provider": "openai"}),
+            'counts only with balance = "weighted"',
+        ),
+        (deployed({"provider": "local", "weight": 0}), "greater than or equal to 1"),
+        (deployed({"upstream_model": "x"}), "Field required"),
+        (deployed({"provider": "local", "wieght": 2}), "Extra inputs"),
+    ],
+)
+def test_deployments_that_contradict_themselves_are_refused(
+    raw: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        catalog_of(raw)
+
+
+def test_a_deployment_at_nobodys_or_given_twice_is_named() -> None:
+    with pytest.raises(ConfigFault) as caught:
+        catalog_of(deployed({"provider": "local"}, {"provider": "opnai"}))
+    assert caught.value.path == ("models", "big", "deployments", 1, "provider")
+    assert caught.value.suggestion == "openai"
+    with pytest.raises(ConfigFault, match="is a deployment of 'big' already") as caught:
+        catalog_of(deployed({"provider": "local"}, {"provider": "local"}))
+    assert caught.value.path == ("models", "big", "deployments", 1)
+
+
+def test_a_last_resort_is_a_model_that_is_there() -> None:
+    raw = read()
+    raw["policies"]["default"]["last_resort"] = "smolm2"
+    fault = fault_of(raw)
+    assert fault.path == ("policies", "default", "last_resort")
+    assert fault.suggestion == "smollm2"
+
+
 def test_no_policies_at_all_are_allowed() -> None:
     assert build_policies({}, catalog_of(read())) == {}
 
@@ -210,3 +274,16 @@ def test_a_match_that_cannot_be_meant_is_refused(match: dict[str, Any], said: st
     rule = {"name": "r", "tier": "small", "match": match}
     with pytest.raises(ValidationError, match=said):
         PolicySection.model_validate({"tier": "small", "rules": [rule]})
+
+
+def test_a_model_speaks_what_every_place_of_it_speaks() -> None:
+    raw = deployed({"provider": "openai"}, {"provider": "local"})
+    models = {name: ModelSection.model_validate(table) for name, table in raw["models"].items()}
+    tiers = {name: TierSection.model_validate(table) for name, table in raw["tiers"].items()}
+
+    def spoken(**providers: tuple[str, ...] | None) -> frozenset[str] | None:
+        return build_catalog(models, tiers, providers).models["big"].dialects
+
+    assert spoken(openai=("chat", "responses"), local=("chat",)) == {"chat"}
+    assert spoken(openai=("chat",), local=None) == {"chat"}
+    assert spoken(openai=None, local=None) is None

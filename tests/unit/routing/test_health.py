@@ -1,9 +1,12 @@
 """Breakers open on the provider's faults only, let one request probe, and close on success."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routing.catalog import ModelCard
 from routing.health import (
     DEFAULT_LIMITS,
     Breaker,
@@ -15,7 +18,8 @@ from routing.health import (
 )
 
 LIMITS = BreakerLimits(failures_to_open=3, pause_ms=1_000, max_pause_ms=3_000, probe_ms=500)
-KEY = breaker_key("openai", "gpt")
+GPT = ModelCard("gpt", "openai", "gpt-up", "gpt", 1_000, 100)
+KEY = breaker_key(GPT)
 
 
 def opened(at_ms: int = 0) -> Breaker:
@@ -95,20 +99,22 @@ def test_retry_after_cannot_exceed_the_longest_pause() -> None:
 
 def test_health_says_why_a_model_is_down() -> None:
     health = Health()
-    assert health.why_down("openai", "gpt", 0) is None
+    assert health.why_down(GPT, 0) is None
     for _ in range(DEFAULT_LIMITS.failures_to_open):
         health = health.with_failure(KEY, 0, "status 500")
-    assert health.why_down("openai", "gpt", 0) == "provider openai rests for 5 s after: status 500"
-    assert health.why_down("openai", "other", 0) is None
+    assert health.why_down(GPT, 0) == "provider openai rests for 5 s after: status 500"
+    assert health.why_down(replace(GPT, name="other"), 0) is None
     probing = health.with_attempt(KEY, 5_000)
-    why = probing.why_down("openai", "gpt", 5_001)
+    why = probing.why_down(GPT, 5_001)
     assert why == "provider openai is being probed after: status 500"
     assert probing.with_success(KEY) == Health()
 
 
 def test_a_provider_that_is_not_ready_is_down_with_all_its_models() -> None:
     health = Health().with_ready("local", "loading")
-    assert health.why_down("local", "any", 0) == "provider local is not ready: loading"
+    assert (
+        health.why_down(replace(GPT, provider="local"), 0) == "provider local is not ready: loading"
+    )
     assert health.with_ready("local", None) == Health()
 
 
@@ -117,6 +123,28 @@ def test_good_news_about_a_healthy_model_changes_nothing() -> None:
     assert health.with_success(KEY) is health
     assert health.with_attempt(KEY, 0) is health
     assert health.with_ready("openai", None) is health
+
+
+def test_a_probe_that_was_called_off_makes_way_at_once() -> None:
+    probing = opened().record_attempt(1_000, LIMITS)
+    assert probing.record_nothing(1_001).is_usable(1_001)
+    assert opened().record_nothing(10) == opened()
+    assert Breaker().record_nothing(10) == Breaker()
+
+
+def test_each_deployment_has_a_breaker_and_a_model_is_down_with_all_of_them() -> None:
+    here, there = replace(GPT, provider="here"), replace(GPT, provider="there")
+    twin = replace(here, upstream_model="twin")
+    model = replace(here, deployments=(here, twin, there))
+    health = Health().with_failure(breaker_key(here), 0, "status 429", retry_after_ms=9_000)
+    assert health.why_down(here, 0) is not None
+    assert health.why_down(twin, 0) is health.why_down(model, 0) is None
+    for place in (twin, there):
+        health = health.with_failure(breaker_key(place), 0, "status 503", retry_after_ms=9_000)
+    why = health.why_down(model, 0)
+    assert why is not None
+    assert "status 429" in why
+    assert "provider there rests for 9 s after: status 503" in why
 
 
 @given(

@@ -23,6 +23,7 @@ from tests.unit.telemetry.events import DAY_MS, FIRST_DAY, FIRST_MS, make_event,
 BOOK = QueryBook.load()
 PERIOD = {"from_ms": FIRST_MS, "to_ms": FIRST_MS + 30 * DAY_MS}
 NAMES = {
+    "attempts_one",
     "endings",
     "latency",
     "request_one",
@@ -279,7 +280,7 @@ def test_the_views_agree_with_each_other_and_with_the_ledger_days(
 
 
 def test_a_wrong_question_is_refused_with_what_is_right(warehouse: Warehouse) -> None:
-    with pytest.raises(QueryError, match=r"no query 'spend'; there are endings"):
+    with pytest.raises(QueryError, match=r"no query 'spend'; there are attempts_one"):
         BOOK.run(warehouse, "spend")
     with pytest.raises(QueryError, match=r"totals takes from_ms, to_ms; got from_ms"):
         BOOK.run(warehouse, "totals", from_ms=1)

@@ -37,7 +37,6 @@ class Finding:
     hidden: int = 0
     early: TokenUsage | None = None
     uses: dict[str, int] = field(default_factory=dict)
-    hour: int = 0
 
 
 FINDINGS: dict[str, Finding] = {
@@ -66,10 +65,9 @@ FINDINGS: dict[str, Finding] = {
         TokenUsage(fresh=5, output=8), "ThisThat is was a test one", hidden=1
     ),
     "messages/cache": Finding(
-        TokenUsage(fresh=21, cached=188_086, cache_write=1_111, output=393),
+        TokenUsage(fresh=21, cached=188_086, cache_write=1_000, cache_write_1h=111, output=393),
         "Noted.",
-        early=TokenUsage(fresh=21, cached=188_086, cache_write=1_111, output=1),
-        hour=111,
+        early=TokenUsage(fresh=21, cached=188_086, cache_write=1_000, cache_write_1h=111, output=1),
     ),
     "messages/error": Finding(
         None, "Once", finished=False, failed=True, early=TokenUsage(fresh=25, output=1)
@@ -96,9 +94,7 @@ FINDINGS: dict[str, Finding] = {
     "messages/truncated": Finding(
         None, "Once upon", finished=False, early=TokenUsage(fresh=25, output=1)
     ),
-    "messages/unknown_events": Finding(
-        TokenUsage(fresh=17, output=4), "Two lines.", early=TokenUsage()
-    ),
+    "messages/unknown_events": Finding(TokenUsage(fresh=17, output=4), "Two lines."),
     "messages/web_search": Finding(
         TokenUsage(fresh=10_682, output=510),
         'I\'ll check the weather.web_search{"query": "weather NYC today"}Sunny.',

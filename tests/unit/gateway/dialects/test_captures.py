@@ -64,7 +64,6 @@ def test_a_stream_passes_byte_for_byte_and_tells_the_same_in_every_chunking(
     assert sum(one.only_usage for one in seen) == expected.hidden
     assert sum(one.done for one in seen) == expected.finished
     assert dict(meter.extras.tool_uses) == expected.uses
-    assert meter.extras.cache_write_1h == expected.hour
     assert not meter.over_limit()
     assert meter.response_id or expected.usage is None
 

@@ -213,8 +213,8 @@ def test_a_call_waits_for_a_connection_no_longer_than_for_connecting(run: Run) -
             hurried = replace(QUICK, connect_s=0.1)
             second = asyncio.create_task(fault_of(post(client, timeouts=hurried)))
             await asyncio.sleep(0)
-            assert await fault_of(post(client)) is UpstreamFault.CONNECT  # no room to wait
-            assert await second is UpstreamFault.CONNECT
+            assert await fault_of(post(client)) is UpstreamFault.BUSY  # no room to wait
+            assert await second is UpstreamFault.BUSY
             third = asyncio.create_task(fault_of(post(client)))  # there is room again
             await eventually(lambda: third.done() or server.accepted == 1, "it waits")
             first.cancel()

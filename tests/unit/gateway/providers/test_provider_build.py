@@ -12,7 +12,9 @@ from gateway.dialects.index import BY_ROUTE
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import ProviderBuildError, build_provider, proxy_for
 from gateway.providers.config import (
+    AnthropicHttpSection,
     DialectName,
+    LiteLLMSection,
     LocalModelSection,
     OpenAIHttpSection,
     ProviderSection,
@@ -41,7 +43,7 @@ def proxy_env(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.parametrize(
     ("section", "place", "words"),
     [
-        ({"kind": "openai"}, "", "openai_http"),
+        ({"kind": "opena"}, "", "openai_http"),
         ({"kind": "openai_http"}, "base_url", "required"),
         ({"kind": "openai_http", "base_url": "x"}, "base_url", "http://"),
         ({"kind": "openai_http", "base_url": "http://x", "key": 1}, "key", "Extra"),
@@ -179,7 +181,14 @@ def test_a_scripted_provider_is_built_from_its_default() -> None:
 
 def test_every_key_is_described_in_the_documentation() -> None:
     page = (Path(__file__).parents[4] / "docs" / "providers.md").read_text(encoding="utf-8")
-    sections = (OpenAIHttpSection, LocalModelSection, ScriptedSection, TimeoutsSection)
+    sections = (
+        OpenAIHttpSection,
+        AnthropicHttpSection,
+        LiteLLMSection,
+        LocalModelSection,
+        ScriptedSection,
+        TimeoutsSection,
+    )
     keys = {key for section in sections for key in section.model_fields}
     keys |= {field.name for field in fields(Script)} - {"args", "retry_after"}
     described = {

@@ -1,0 +1,191 @@
+"""A provider that is asked in a dialect it does not speak.
+
+`Translated` stands before any provider and turns requests and answers of one dialect, whole and
+streamed; all others pass untouched. What a request says and the provider's dialect cannot carry is
+answered with 400, or left out and named in the header `x-weir-dropped`.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+
+import orjson
+
+from gateway.dialects.events import DONE, data_of, object_in
+from gateway.dialects.translation.chat_pieces import InterleavedCalls
+from gateway.dialects.translation.index import needed
+from gateway.dialects.translation.port import Asked, Target, Translation
+from gateway.errors import ApiError
+from gateway.meter import MAX_EVENT_BYTES, EventSplitter
+from gateway.providers.config import ProviderSection
+from gateway.providers.port import (
+    Provider,
+    UpstreamCall,
+    UpstreamError,
+    UpstreamFault,
+    UpstreamReply,
+)
+from gateway.providers.whole_reply import RawHeaders, WholeReply, dropped_header
+
+_JSON = (b"content-type", b"application/json")
+_EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+# Of the body as the provider sent it.
+_OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"content-type", b"etag"})
+# What one vendor's clients say to their own API.
+_VENDOR_PREFIXES = (b"anthropic-", b"openai-")
+
+
+class _TranslatedReply:
+    """An answer in the caller's words (`UpstreamReply`); closing it closes the provider's."""
+
+    def __init__(self, reply: UpstreamReply, translation: Translation, asked: Asked) -> None:
+        self._reply = reply
+        self._translation = translation
+        self._asked = asked
+        self._splitter = EventSplitter()
+        self._is_stream = reply.status < 300 and _is_event_stream(reply.headers)
+        self._ended = False
+        kept = [pair for pair in reply.headers if pair[0] not in _OF_THE_BODY]
+        kept.append(_EVENT_STREAM if self._is_stream else _JSON)
+        self._headers = [*kept, *dropped_header(asked.dropped)]
+
+    @property
+    def status(self) -> int:
+        return self._reply.status
+
+    @property
+    def headers(self) -> RawHeaders:
+        return self._headers
+
+    async def read_some(self) -> bytes:
+        """The next events, or the whole answer; `b""` at its end; raise UpstreamError."""
+        if self._ended:
+            return b""
+        if not self._is_stream:
+            body = await self._reply.read()
+            self._ended = True
+            return self._whole(body)
+        while part := await self._reply.read_some():
+            if out := self._events(part):
+                return out
+        self._ended = True
+        return self._events(b"\n\n") + self._asked.writer.end()
+
+    async def read(self) -> bytes:
+        """The (rest of the) answer; raise UpstreamError."""
+        parts = []
+        while part := await self.read_some():
+            parts.append(part)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Let go of the provider's answer."""
+        self._reply.close()
+
+    def _whole(self, body: bytes) -> bytes:
+        if self._reply.status >= 300:
+            return self._translation.error_body(self._reply.status, body)
+        answer = object_in(body)
+        if answer is None:
+            raise self._broken("the answer is no JSON object")
+        try:
+            return orjson.dumps(self._asked.writer.whole(answer))
+        except InterleavedCalls as error:
+            raise self._broken(str(error)) from error
+
+    def _events(self, part: bytes) -> bytes:
+        out = []
+        for event in self._splitter.feed(part):
+            data = data_of(event)
+            body = None if data is None or data == DONE else object_in(data)
+            if body is not None:
+                try:
+                    out.append(self._asked.writer.event(body))
+                except InterleavedCalls as error:
+                    raise self._broken(str(error)) from error
+        if self._splitter.size > MAX_EVENT_BYTES:
+            raise self._broken(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+        return b"".join(out)
+
+    def _broken(self, why: str) -> UpstreamError:
+        self._reply.close()
+        return UpstreamError(UpstreamFault.BROKEN, f"{self._translation.goal}: {why}")
+
+
+class Translated:
+    """A provider behind a translation of one dialect (`Provider`)."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        translation: Translation,
+        target: Target,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.provider = provider
+        self._translation = translation
+        self._target = target
+        self._now_s = now_s
+
+    def __repr__(self) -> str:
+        return f"Translated({self.provider!r}, {self._translation.source!r})"
+
+    @property
+    def name(self) -> str:
+        return self.provider.name
+
+    @property
+    def ready(self) -> bool:
+        return self.provider.ready
+
+    async def start(self) -> None:
+        await self.provider.start()
+
+    async def open(self, call: UpstreamCall) -> UpstreamReply:
+        """Send the call, in other words where it needs them; raise UpstreamError."""
+        path, _, _ = call.path.partition("?")
+        if path != self._translation.source:
+            return await self.provider.open(call)
+        try:
+            asked = self._translation.ask(call.body, self._target, int(self._now_s()))
+        except ApiError as error:
+            headers = [*error.headers(), (b"x-should-retry", b"false")]
+            return WholeReply(error.status, headers, self._translation.refusal_body(error))
+        passed = [pair for pair in call.headers if not pair[0].lower().startswith(_VENDOR_PREFIXES)]
+        reply = await self.provider.open(
+            UpstreamCall(asked.path, asked.body, tuple(passed), call.timeouts)
+        )
+        return _TranslatedReply(reply, self._translation, asked)
+
+    async def stop(self) -> None:
+        await self.provider.stop()
+
+
+def translated(provider: Provider, spoken: Iterable[str], target: Target) -> Provider:
+    """The provider behind every translation that it needs; `spoken` is what it speaks itself."""
+    for translation in needed(spoken):
+        provider = Translated(provider, translation, target)
+    return provider
+
+
+def bare(provider: Provider | None) -> Provider | None:
+    """The provider itself, without the translations before it."""
+    while isinstance(provider, Translated):
+        provider = provider.provider
+    return provider
+
+
+def target_of(section: ProviderSection) -> Target:
+    """What a provider's section says of its own dialect."""
+    return Target(
+        section.output_limit_field,
+        section.reasoning_effort,
+        section.reasoning_field,
+        section.drop_unsupported,
+    )
+
+
+def _is_event_stream(headers: RawHeaders) -> bool:
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
