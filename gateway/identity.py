@@ -9,7 +9,6 @@ without a tag that budgets ask for has it as `unset`. Leaving something out neve
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from budgets.runs import run_charges
@@ -65,7 +64,7 @@ class Identity:
     @property
     def shared_scopes(self) -> Scopes:
         """The scopes that other requests may share: a run of its own is left out."""
-        return replace(self.scopes, run="") if self.run_source == OWN_RUN else self.scopes
+        return self.scopes.without_run() if self.run_source == OWN_RUN else self.scopes
 
 
 class _Naming:

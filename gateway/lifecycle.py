@@ -202,17 +202,18 @@ class Lifecycle:
         parties = dialect.parties(request)
         identity = identify(principal, dict(headers), parties, request_id, self._desk.ids)
         admitted_ms = self._desk.now_ms()
+        charges = () if dialect.is_free else self._charges(identity, admitted_ms)
         return Call(
-            request_id=request_id,
-            started_s=started_s,
-            now_ms=admitted_ms,
-            principal=principal,
-            identity=identity,
-            dialect=dialect,
-            request=request,
-            headers=headers,
-            charges=() if dialect.is_free else self._charges(identity, admitted_ms),
-            budgets=self._desk.budgets.version,
+            request_id,
+            started_s,
+            admitted_ms,
+            principal,
+            identity,
+            dialect,
+            request,
+            headers,
+            charges,
+            self._desk.budgets.version,
             query=scope.get("query_string", b""),
         )
 

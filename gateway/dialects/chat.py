@@ -46,7 +46,7 @@ CONTROLS = frozenset(
         "verbosity",
     }
 )
-_SPOKEN = ("content", "reasoning_content", "reasoning", "refusal")
+_SPOKEN = dict.fromkeys(("content", "reasoning_content", "reasoning", "refusal"))
 _CALLED = frozenset({"tool_calls", "function_call", "audio"})
 
 
@@ -84,12 +84,12 @@ class ChatMeter(EventMeter):
         if not isinstance(delta, dict):
             return
         seen = 0
-        for name in _SPOKEN:
-            if name in delta:
-                seen += self.take(delta[name])
-        if not _CALLED.isdisjoint(delta):
-            for text in _called_in(delta):
+        for name, text in delta.items():  # most have one key
+            if name in _SPOKEN:
                 seen += self.take(text)
+            elif name in _CALLED:
+                for called in _called_in({name: text}):
+                    seen += self.take(called)
         if seen:
             self.text_events += 1
 
