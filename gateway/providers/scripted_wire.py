@@ -15,7 +15,6 @@ import orjson
 
 from gateway.providers.script import Script, split_tokens
 
-
 _RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 

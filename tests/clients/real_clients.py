@@ -197,16 +197,17 @@ class Installation:
         for row in self.weir.events():
             found[row["run_id"]].append(row)
         for run_id, rows in found.items():
-            billed = [row for row in rows if row["status"] == 200]
+            billed = [row for row in rows if row["usage_source"] == "provider"]
             assert (len(billed), sum(row["cost_nano"] for row in billed)) == spent[run_id], run_id
             for row in billed:
-                assert (row["team"], row["usage_source"]) == ("demo", "provider")
+                assert (row["team"], row["run_source"], row["status"]) == ("demo", "token", 200)
                 price = INPUT_NANO * row["fresh_tokens"] + OUTPUT_NANO * row["output_tokens"]
                 assert row["cost_nano"] == price
-            refused = [row for row in rows if row["status"] != 200]
-            assert {(row["error_code"], row["cost_nano"]) for row in refused} <= {
-                ("budget_exceeded", 0)
-            }
+            others = [row for row in rows if row["usage_source"] != "provider"]
+            assert sum(row["cost_nano"] for row in others) == 0
+            refused = {"budget_exceeded"}
+            free = {row["error_code"] or row["route"] for row in others} - refused
+            assert free <= {"messages.count_tokens"}, run_id
 
 
 @contextmanager
