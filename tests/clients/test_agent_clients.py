@@ -97,6 +97,7 @@ def test_an_agent_ends_and_says_why_when_its_run_is_spent(
     case = CASES[name]
     run = here.open_run(name, 1)
     ended = run_client(release_of(name), tmp_path, here.weir, run.token, case.prompt)
+    assert ended.exit_status == 1
     assert told_why(ended, case)
     assert here.stand(run)[0] == 1
 
