@@ -4,7 +4,7 @@ Generated text has older and rarer forms, which count as well: `function_call`, 
 transcript of spoken answers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
@@ -161,6 +161,10 @@ class ChatCompletions(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        messages: list[Any] = request.body["messages"]
+        return messages
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
