@@ -10,6 +10,7 @@ import pytest
 
 from tests.clients.client_list import AGENTS, CODEX_WITH_WEBSOCKETS
 from tests.clients.real_clients import (
+    CONFIG,
     Client,
     Ended,
     Installation,
@@ -19,6 +20,7 @@ from tests.clients.real_clients import (
     run_client,
     says,
 )
+from tests.journeys.gateway_process import gateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,13 @@ CASES = {
     "opencode": Case(calls("write", {"filePath": "answer.txt", "content": "forty-two"})),
     "aider": Case(says("answer.txt\n```\nforty-two\n```"), 1, "Applied edit to answer.txt"),
     "llm": Case(calls("write_file", {"path": "answer.txt", "text": "forty-two"})),
+}
+
+# Where Weir found the name of a run that no one told it.
+SESSIONS = {
+    "codex": "session-id",
+    "claude-code": "x-claude-code-session-id",
+    "opencode": "x-session-id",
 }
 
 
@@ -116,3 +125,19 @@ def test_codex_goes_on_over_http_where_it_tried_a_websocket(
 def test_aider_ends_and_says_why_when_its_run_is_spent(spent_aider: Future[Ended]) -> None:
     release_of("aider")
     assert told_why(spent_aider.result(), CASES["aider"])
+
+
+@pytest.mark.parametrize("name", ["codex", "claude-code", "opencode"])
+def test_the_requests_of_an_agent_with_a_plain_key_are_one_run_by_its_session(
+    tmp_path: Path, name: str
+) -> None:
+    case = CASES[name]
+    client = release_of(name)
+    with gateway(tmp_path / "weir", CONFIG) as weir:
+        assert_done(run_client(client, tmp_path / "agent", weir, weir.key, case.prompt), case)
+        assert weir.stop() == 0
+        rows = weir.events()
+    assert len(rows) == case.requests
+    [(run_id, source)] = {(row["run_id"], row["run_source"]) for row in rows}
+    assert run_id
+    assert source == SESSIONS[name]
