@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from gateway.dialects.chat import ChatCompletions
 from gateway.dialects.completions import Completions
 from gateway.dialects.embeddings import Embeddings
+from gateway.dialects.images import ImageEdits, Images
 from gateway.dialects.messages import CountTokens, Messages
 from gateway.dialects.port import Dialect
 from gateway.dialects.responses import Responses
@@ -16,5 +17,7 @@ _ALL: tuple[Dialect, ...] = (
     Embeddings(),
     Messages(),
     CountTokens(),
+    Images(),
+    ImageEdits(),
 )
 BY_ROUTE: Mapping[str, Dialect] = {dialect.route: dialect for dialect in _ALL}

@@ -22,6 +22,7 @@ from gateway.providers.port import (
 from gateway.providers.script import Script, ScriptError, script_for
 from gateway.providers.scripted_chat import CHAT, COMPLETIONS
 from gateway.providers.scripted_embeddings import EMBEDDINGS
+from gateway.providers.scripted_images import EDITS, IMAGES
 from gateway.providers.scripted_messages import COUNT_TOKENS, MESSAGES
 from gateway.providers.scripted_responses import RESPONSES
 from gateway.providers.scripted_wire import (
@@ -42,6 +43,8 @@ WIRES: Mapping[str, Wire] = {
     "/embeddings": EMBEDDINGS,
     "/messages": MESSAGES,
     "/messages/count_tokens": COUNT_TOKENS,
+    "/images/generations": IMAGES,
+    "/images/edits": EDITS,
 }
 # Older lines are dropped, so that a demonstration can run for days.
 MAX_BILL_LINES = 100_000

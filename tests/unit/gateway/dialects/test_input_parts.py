@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects import chat, completions, embeddings, messages, responses
+from gateway.dialects import chat, completions, embeddings, media_style, messages, responses
 from gateway.dialects.port import Dialect
 from tests.unit.gateway.dialects.requests_made import (
     ALL,
@@ -15,6 +15,7 @@ from tests.unit.gateway.dialects.requests_made import (
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
+    IMAGES,
     MESSAGES,
     RESPONSES,
     read,
@@ -27,6 +28,7 @@ CONTROLS = {
     RESPONSES: responses.CONTROLS,
     MESSAGES: messages.CONTROLS,
     COUNT_TOKENS: messages.CONTROLS,
+    IMAGES: media_style.CONTROLS,
 }
 FIELDS = st.sampled_from(
     ["tools", "functions", "response_format", "prediction", "text", "instructions", "system",

@@ -14,6 +14,7 @@ from tests.unit.gateway.dialects.requests_made import (
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
+    FORMS,
     MESSAGES,
     PLAIN,
     RESPONSES,
@@ -33,7 +34,7 @@ def refusal(dialect: Dialect, **fields: Any) -> ApiError:
 
 
 def test_every_dialect_has_a_route_of_its_own() -> None:
-    assert set(BY_ROUTE) == set(PLAIN)
+    assert set(BY_ROUTE) == set(PLAIN) | set(FORMS)
     assert [dialect.route for dialect in ALL] == [f"/v1{dialect.path}" for dialect in ALL]
     assert len({dialect.name for dialect in ALL}) == len(ALL)
     assert [dialect for dialect in ALL if dialect.is_free] == [COUNT_TOKENS]

@@ -10,7 +10,7 @@ import pytest
 from gateway.dialects.index import BY_ROUTE
 from gateway.routes.data_plane import DataPlane
 from tests.unit.gateway.desks import Client, run
-from tests.unit.gateway.dialects.requests_made import PLAIN
+from tests.unit.gateway.dialects.requests_made import plain_body
 from tests.unit.gateway.gateways import CONFIG, SECRET, Opened, opened, settings_in
 
 DOCS = Path(__file__).resolve().parents[4] / "docs"
@@ -30,7 +30,7 @@ WITHOUT_MODELS = {
 # What OpenAI and Anthropic have besides; none of it may reach a provider past the budgets.
 ELSEWHERE = """
     audio/speech audio/transcriptions audio/translations batches conversations edits engines
-    fine_tuning/jobs files images/edits images/generations images/variations messages/batches
+    fine_tuning/jobs files images/variations messages/batches
     moderations rerank responses/compact responses/input_tokens responses/resp_1 threads uploads
     vector_stores videos realtime chat/completions/1 complete
 """
@@ -38,8 +38,9 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 async def ask(weir: Opened, method: str, path: str, *headers: tuple[bytes, bytes]) -> Client:
-    body = orjson.dumps({**PLAIN.get(path, {"model": "auto", "input": "x"}), "model": "auto"})
-    client = Client(body, headers=[(b"authorization", f"Bearer {SECRET.demo_key}".encode())])
+    client = Client(
+        plain_body(path, "auto"), headers=[(b"authorization", f"Bearer {SECRET.demo_key}".encode())]
+    )
     client.headers = [*client.headers, *headers]
     scope = {"type": "http", "method": method, "path": path, "headers": client.headers}
     await weir.application(scope, client.receive, client.send)
