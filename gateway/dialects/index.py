@@ -9,6 +9,8 @@ from gateway.dialects.images import ImageEdits, Images
 from gateway.dialects.messages import CountTokens, Messages
 from gateway.dialects.port import Dialect
 from gateway.dialects.responses import Responses
+from gateway.dialects.speech import Speech
+from gateway.dialects.transcriptions import Transcriptions, Translations
 
 _ALL: tuple[Dialect, ...] = (
     ChatCompletions(),
@@ -19,5 +21,8 @@ _ALL: tuple[Dialect, ...] = (
     CountTokens(),
     Images(),
     ImageEdits(),
+    Speech(),
+    Transcriptions(),
+    Translations(),
 )
 BY_ROUTE: Mapping[str, Dialect] = {dialect.route: dialect for dialect in _ALL}

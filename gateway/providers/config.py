@@ -39,6 +39,8 @@ DialectName = Literal[
     "messages",
     "count_tokens",
     "images",
+    "speech",
+    "transcriptions",
 ]
 Dialects = Annotated[tuple[DialectName, ...], Field(min_length=1)]
 OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
@@ -249,6 +251,8 @@ class ScriptedSection(_ProviderSection):
         "messages",
         "count_tokens",
         "images",
+        "speech",
+        "transcriptions",
     )
     default: str = "echo"
 

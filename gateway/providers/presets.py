@@ -13,7 +13,7 @@ _CHAT = ("chat",)
 _PLAIN = ("chat", "completions")
 _EMBEDDING = ("chat", "embeddings")
 _CLASSIC = ("chat", "completions", "embeddings")
-_MEDIA = ("images",)
+_MEDIA = ("images", "speech", "transcriptions")
 _OPENAI = ("chat", "completions", "responses", "embeddings")
 
 

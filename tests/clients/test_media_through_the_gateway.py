@@ -4,7 +4,10 @@ The scripted provider counts a word as a token, so what an answer has to cost is
 """
 
 import base64
+import io
+import wave
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -31,7 +34,29 @@ max_output_tokens = 1
 provider = "here"
 context_tokens = 10_000
 max_output_tokens = 6_240
+[models.tts-1]
+provider = "here"
+context_tokens = 4_096
+max_output_tokens = 1
+[models.gpt-4o-mini-tts]
+provider = "here"
+context_tokens = 4_096
+max_output_tokens = 2_000
+[models.whisper-1]
+provider = "here"
+context_tokens = 4_096
+max_output_tokens = 1
+[models.gpt-4o-transcribe]
+provider = "here"
+context_tokens = 16_000
+max_output_tokens = 2_000
+[models.lost]
+provider = "here"
+price = { per_minute = "0.006" }
+context_tokens = 4_096
+max_output_tokens = 1
 """
+PER_CHARACTER_NANO, PER_SECOND_NANO = 15_000, 100_000
 PER_IMAGE_NANO = 40_000_000
 
 
@@ -118,11 +143,140 @@ def test_what_is_not_reported_is_charged_as_held(
     assert 6_240 * 40_000 < row["cost_nano"] <= row["reserved_nano"]
 
 
+# -- speech -------------------------------------------------------------------------------------
+
+
+def test_speech_passes_as_it_is_made_and_is_billed_by_the_character(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str], tmp_path: Path
+) -> None:
+    said, file = "Grüße an alle", tmp_path / "said.mp3"
+    with gpt.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input=said
+    ) as answer:
+        answer.stream_to_file(file)
+    assert answer.headers["content-type"] == "audio/mpeg"
+    assert file.read_bytes() == b"ID3" + said.encode() + b"TAG"
+    row = settled(weir, sent[-1], len(said) * PER_CHARACTER_NANO, "estimated")
+    assert (row["route"], row["reserved_nano"]) == ("audio.speech", row["cost_nano"])
+
+
+def test_speech_in_events_is_billed_by_the_token(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    answer = gpt.audio.speech.create(
+        model="gpt-4o-mini-tts", voice="alloy", input="one two three", stream_format="sse"
+    )
+    assert answer.content.count(b"speech.audio.delta") == 3
+    settled(weir, sent[-1], 3 * 600 + 3 * 12_000, "provider")
+    gpt.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="one two three")
+    row = weir.ended(sent[-1])
+    assert row["usage_source"] == "estimated"
+    assert 2_000 * 12_000 < row["cost_nano"] <= row["reserved_nano"]
+
+
+def test_a_client_that_hangs_up_pays_for_what_it_had_spoken(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    said = "x #weir:chunks=1000,delay_ms=5"
+    with gpt.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input=said
+    ) as answer:
+        next(answer.iter_bytes(3))
+    row = weir.ended(sent[-1])
+    assert (row["ending"], row["cost_nano"]) == ("client_gone", len(said) * PER_CHARACTER_NANO)
+
+
+def test_a_sound_that_breaks_off_has_no_end(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    said = "x #weir:chunks=9,break_after=3"
+    broken = gpt.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input=said
+    )
+    with pytest.raises(httpx.RemoteProtocolError), broken as answer:
+        answer.read()
+    row = weir.ended(sent[-1])
+    assert (row["ending"], row["cost_nano"]) == (
+        "upstream_failed",
+        len(said) * PER_CHARACTER_NANO,
+    )
+
+
+# -- transcriptions -----------------------------------------------------------------------------
+
+
+def wav(seconds: int) -> bytes:
+    """Silence in 16 bits at 8 kHz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(b"\0\0" * 8_000 * seconds)
+    return file.getvalue()
+
+
+def test_a_transcription_is_billed_by_the_seconds_that_were_heard(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    heard = gpt.audio.transcriptions.create(
+        model="whisper-1", file=("a.wav", wav(3)), prompt="#weir:say=Hello"
+    )
+    assert heard.text == "Hello"
+    # The header is taken for sound as well: 44 bytes are 3 ms.
+    row = settled(weir, sent[-1], 3_003 * PER_SECOND_NANO // 1_000, "provider")
+    assert (row["route"], row["reserved_nano"]) == ("audio.transcriptions", row["cost_nano"])
+    english = gpt.audio.translations.create(
+        model="whisper-1", file=("a.wav", wav(1)), prompt="#weir:say=Hello"
+    )
+    assert english.text == "Hello"
+    row = settled(weir, sent[-1], 1_003 * PER_SECOND_NANO // 1_000, "provider")
+    assert row["route"] == "audio.translations"
+
+
+def test_a_transcription_is_billed_by_the_tokens_that_are_reported(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    gpt.audio.transcriptions.create(
+        model="gpt-4o-transcribe", file=("a.wav", wav(3)), prompt="one two"
+    )
+    settled(weir, sent[-1], (2 + 30) * 2_500 + 2 * 10_000, "provider")
+    stream = gpt.audio.transcriptions.create(
+        model="gpt-4o-transcribe", file=("a.wav", wav(3)), prompt="one two", stream=True
+    )
+    assert [event.type for event in stream][-1] == "transcript.text.done"
+    settled(weir, sent[-1], (2 + 30) * 2_500 + 2 * 10_000, "provider")
+
+
+def test_sound_of_unknown_length_is_held_and_charged_by_its_bytes_where_nobody_tells(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
+    file = ("a.mp3", b"\xff\xfb" * 5_000)  # 10 s at 8,000 bits a second
+    text: Any = gpt.audio.transcriptions.create(
+        model="lost", file=file, prompt="one two", response_format="text"
+    )
+    assert text.strip() == "one two"
+    row = settled(weir, sent[-1], 10 * PER_SECOND_NANO, "estimated")
+    assert row["reserved_nano"] == row["cost_nano"]
+    # The provider reports tokens, which this model has no price for.
+    gpt.audio.transcriptions.create(model="lost", file=file, prompt="one two")
+    settled(weir, sent[-1], 10 * PER_SECOND_NANO, "estimated")
+
+
+# -- refusals -----------------------------------------------------------------------------------
+
+
 def test_what_has_no_price_for_it_is_refused_before_it_is_sent(
     weir: GatewayProcess, gpt: OpenAI
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         gpt.chat.completions.create(model="painter", messages=[{"role": "user", "content": "x"}])
+    assert caught.value.code == "price_unknown"
+    with pytest.raises(openai.BadRequestError) as caught:
+        gpt.audio.speech.create(model="painter", voice="alloy", input="x")
+    assert caught.value.code == "price_unknown"
+    with pytest.raises(openai.BadRequestError) as caught:
+        gpt.audio.transcriptions.create(model="tts-1", file=("a.wav", wav(1)))
     assert caught.value.code == "price_unknown"
 
 

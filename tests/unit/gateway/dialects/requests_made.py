@@ -14,6 +14,7 @@ RESPONSES = BY_ROUTE["/v1/responses"]
 MESSAGES = BY_ROUTE["/v1/messages"]
 COUNT_TOKENS = BY_ROUTE["/v1/messages/count_tokens"]
 IMAGES = BY_ROUTE["/v1/images/generations"]
+SPEECH = BY_ROUTE["/v1/audio/speech"]
 SAID = [{"role": "user", "content": "Hi"}]
 PLAIN: dict[str, dict[str, Any]] = {
     CHAT.route: {"model": "m", "messages": SAID},
@@ -23,10 +24,13 @@ PLAIN: dict[str, dict[str, Any]] = {
     MESSAGES.route: {"model": "m", "max_tokens": 64, "messages": SAID},
     COUNT_TOKENS.route: {"model": "m", "messages": SAID},
     IMAGES.route: {"model": "m", "prompt": "Hi"},
+    SPEECH.route: {"model": "m", "input": "Hi", "voice": "alloy"},
 }
 # What is asked in forms: the fields, and the field of the file.
 FORMS: dict[str, tuple[dict[str, str], str]] = {
     "/v1/images/edits": ({"model": "m", "prompt": "Hi"}, "image"),
+    "/v1/audio/transcriptions": ({"model": "m"}, "file"),
+    "/v1/audio/translations": ({"model": "m"}, "file"),
 }
 DELIMITER = b"weir-test-delimiter"
 ALL = [BY_ROUTE[route] for route in PLAIN]

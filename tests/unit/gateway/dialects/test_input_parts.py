@@ -18,6 +18,7 @@ from tests.unit.gateway.dialects.requests_made import (
     IMAGES,
     MESSAGES,
     RESPONSES,
+    SPEECH,
     read,
 )
 
@@ -29,6 +30,7 @@ CONTROLS = {
     MESSAGES: messages.CONTROLS,
     COUNT_TOKENS: messages.CONTROLS,
     IMAGES: media_style.CONTROLS,
+    SPEECH: media_style.CONTROLS,
 }
 FIELDS = st.sampled_from(
     ["tools", "functions", "response_format", "prediction", "text", "instructions", "system",

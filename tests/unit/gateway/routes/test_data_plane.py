@@ -29,7 +29,7 @@ WITHOUT_MODELS = {
 }
 # What OpenAI and Anthropic have besides; none of it may reach a provider past the budgets.
 ELSEWHERE = """
-    audio/speech audio/transcriptions audio/translations batches conversations edits engines
+    batches conversations edits engines
     fine_tuning/jobs files images/variations messages/batches
     moderations rerank responses/compact responses/input_tokens responses/resp_1 threads uploads
     vector_stores videos realtime chat/completions/1 complete
@@ -114,7 +114,7 @@ VERSION = (b"anthropic-version", b"2023-06-01")
         ("POST", "/v1/messages/batches", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (), 404, "openai"),
-        ("POST", "/v1/audio/speech", (), 404, "openai"),
+        ("POST", "/v1/batches", (), 404, "openai"),
         ("GET", "/v1/embeddings", (), 405, "openai"),
     ],
 )
