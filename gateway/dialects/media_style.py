@@ -44,8 +44,9 @@ class MediaStyle(OpenAIErrors):
         return "default"
 
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
-        """Nothing that a policy could judge the difficulty of."""
-        return {"messages": []}
+        """What is said to the model, as one message of the user."""
+        said = text_field(request.body, "prompt") or text_field(request.body, "input")
+        return {"messages": [{"role": "user", "content": said}]}
 
     def claims(self, request: ModelRequest) -> Claims:
         return Claims(user=text_field(request.body, "user"))

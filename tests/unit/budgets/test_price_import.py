@@ -153,7 +153,6 @@ def test_an_embedding_has_no_output_to_pay(tmp_path: Path) -> None:
     assert prices == {"default": {"0": {"fresh": 10_000, "output": 0}}}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])
 @pytest.mark.parametrize(
     ("fields", "units"),
     [
@@ -181,6 +180,7 @@ def test_images_are_billed_by_the_token_where_tokens_have_a_price(tmp_path: Path
     assert imported(tmp_path, fields) == {"prices": {"default": {"0": rates}}}
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])
 def test_a_file_that_is_no_map_is_refused_by_name(tmp_path: Path, text: str) -> None:
     path = tmp_path / "map.json"
     path.write_text(text)

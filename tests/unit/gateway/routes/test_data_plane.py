@@ -75,6 +75,20 @@ def test_what_is_not_budgeted_is_not_there(tmp_path: Path, path: str) -> None:
     run(look())
 
 
+@pytest.mark.parametrize("path", ["batches", "batches/batch_1/cancel", "files", "files/file_1"])
+def test_batches_and_files_are_told_apart_from_a_slip_of_the_pen(tmp_path: Path, path: str) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            answer = await ask(weir, "POST", f"/v1/{path}")
+            assert (answer.status, orjson.loads(answer.text)["error"]["code"]) == (
+                404,
+                "unknown_url",
+            )
+            assert "Batches and files are not served" in answer.text
+
+    run(look())
+
+
 def test_each_dialect_is_answered_and_on_record_in_its_own_name(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
