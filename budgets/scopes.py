@@ -83,6 +83,20 @@ class Scopes:
             return (own, *self.parents) if own else self.parents
         return (own,) if own else ()
 
+    def without_run(self) -> "Scopes":
+        """The same parties without a run of the request's own."""
+        return Scopes(
+            self.org,
+            self.team,
+            self.key,
+            self.workflow,
+            "",
+            self.parents,
+            self.user,
+            self.tags,
+            self.model,
+        )
+
     def with_model(self, model: str) -> "Scopes":
         """The same parties, and the model that answered."""
         return Scopes(

@@ -151,7 +151,7 @@ async def open_gateway(
         alerts, clock = books.stores.alerts, clock_of(books.ledger)
         watch_budgets(settings, alerts, books.choice.accounts, clock, books.watch, stack)
         _keep_house(settings, books, budgets, stack)
-        counter = new_counter(settings, providers)
+        counter = new_counter(settings, role, providers)
         condition = condition_of(settings, role, books, counter, collector, alerts)
         yield Gateway(
             settings, role, books, counter, warehouse, collector, run_query, budgets, condition

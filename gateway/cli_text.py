@@ -84,7 +84,14 @@ def _request_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "streamed", "yes" if row.get("streamed") else "no"
     yield "caller", f"key {row.get('key_id')}, team {row.get('team')}, org {row.get('org')}"
     yield "workflow", row.get("workflow")
-    yield "run", f"{row.get('run_id')} (from {row.get('run_source')})"
+    claims = _evidence(row, "attribution_json")
+    strength = claims.get("run", {}).get("strength", "")
+    source = row.get("run_source")
+    told = f", {strength}" if strength not in ("", source) else ""
+    yield "run", f"{row.get('run_id')} (from {source}{told})"
+    for party, claim in claims.items():
+        if party != "run":
+            yield f"{party.replace('_', ' ')} from", f"{claim['source']}, {claim['strength']}"
 
 
 def _classification_lines(row: Row) -> Iterator[tuple[str, object]]:

@@ -80,6 +80,9 @@ class ServerSection(Section):
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    infer_runs: bool = True
+    infer_runs_kept: Annotated[int, Field(ge=100, le=10_000_000)] = 100_000
+    infer_runs_idle_s: Annotated[int, Field(ge=60, le=604_800)] = 21_600
     journal_sync_ms: Annotated[int, Field(ge=1, le=1_000)] = 20
     metrics: Literal["key", "open", "off"] = "key"
     control_url: str = ""

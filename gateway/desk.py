@@ -27,6 +27,7 @@ from gateway.ledger_watch import LedgerWatch
 from gateway.providers.port import Provider, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.response import RawHeaders
+from gateway.run_inference import RunInference
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
@@ -75,6 +76,7 @@ class Desk:
     """Everything a request needs on its way; built once by gateway/app.py.
 
     `allow` holds what soft budgets bear while the ledger cannot be asked; None where nothing is.
+    `inference` finds the runs that clients do not name; None where such requests stand alone.
     """
 
     authenticate: Callable[[Iterable[tuple[bytes, bytes]]], Principal | None]
@@ -99,6 +101,7 @@ class Desk:
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
     responses: ResponseBook = field(default_factory=ResponseBook)
+    inference: RunInference | None = None
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets
     allow: Allow | None = None

@@ -54,6 +54,7 @@ from gateway.roles import ServeRole, check_role
 from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
 from gateway.routes.runs import RunRoutes, RunServices
+from gateway.run_inference import RunInference
 from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
@@ -92,6 +93,7 @@ class Counter:
     health: HealthBoard
     line: Line
     ids: KnownIds
+    inference: RunInference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +176,15 @@ async def _open_ledger(
         await asyncio.sleep(REFRESH_S)
 
 
-def new_counter(settings: Settings, providers: Mapping[str, Provider]) -> Counter:
+def new_counter(settings: Settings, role: ServeRole, providers: Mapping[str, Provider]) -> Counter:
     """A counter at which nobody stands yet."""
+    server, inference = settings.server, None
+    if server.infer_runs:
+        kept, idle_s = server.infer_runs_kept, server.infer_runs_idle_s
+        inference = RunInference(kept, idle_s, shared=role.duties.shared)
     line = Line(settings.server.budget_waiters, settings.server.budget_wait_ms / 1000)
     ids = KnownIds(settings.budgets, settings.server.max_new_ids_per_hour)
-    return Counter(providers, HealthBoard(), line, ids)
+    return Counter(providers, HealthBoard(), line, ids, inference)
 
 
 def condition_of(
@@ -238,7 +244,7 @@ async def open_front(
             settings, role.duties, lender, books.secret.internal_key, stack
         )
         _keep_up(books, stack)
-        counter = new_counter(settings, providers)
+        counter = new_counter(settings, role, providers)
         condition = condition_of(settings, role, books, counter)
         lifecycle = Lifecycle(desk_of(settings, books, counter))
         yield Front(settings, role, books, counter, condition, lifecycle, link)
@@ -298,6 +304,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         tally=books.tally,
         watch=books.watch,
         ids=counter.ids,
+        inference=counter.inference,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )

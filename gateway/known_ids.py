@@ -61,6 +61,20 @@ class KnownIds:
         """Whether a team may bring this new id; it counts as one of the hour's."""
         return self._is_admitted(kind, team, hash(f"{team}/{name}"))
 
+    def may_infer(self, kind: ScopeKind, team: str, name: str) -> bool:
+        """Whether an id that nobody named outright may be one of its own.
+
+        As many may in an hour as may be named, and they take no place of those. An id with a
+        budget of its own always may.
+        """
+        seen = self._seen.get((kind, f"{team}/"))
+        number = hash(f"{team}/{name}")
+        if seen is not None and number in seen.now:
+            return True
+        if self._is_admitted(kind, f"{team}/", number):
+            return True
+        return self._book.has_own(kind, f"{team}/{name}")
+
     def unset_tags(self, team: str) -> tuple[str, ...]:
         """The tags of which every request of a team has a value."""
         return self._book.tag_names(team)

@@ -41,7 +41,7 @@ from gateway.errors import (
     overloaded,
     run_killed,
 )
-from gateway.identity import OWN_RUN, Identity, identify
+from gateway.identity import OWN_RUN, Asked, Identity, identify
 from gateway.landings import approach_of
 from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
@@ -199,20 +199,22 @@ class Lifecycle:
         if principal is None:
             raise self._desk.denial(headers)
         request = dialect.read(raw)
-        parties = dialect.parties(request)
-        identity = identify(principal, dict(headers), parties, request_id, self._desk.ids)
+        said = () if dialect.is_free else dialect.said(request)
+        asked = Asked(request_id, dict(headers), dialect.parties(request), said)
+        identity = identify(principal, asked, self._desk.ids, self._desk.inference)
         admitted_ms = self._desk.now_ms()
+        charges = () if dialect.is_free else self._charges(identity, admitted_ms)
         return Call(
-            request_id=request_id,
-            started_s=started_s,
-            now_ms=admitted_ms,
-            principal=principal,
-            identity=identity,
-            dialect=dialect,
-            request=request,
-            headers=headers,
-            charges=() if dialect.is_free else self._charges(identity, admitted_ms),
-            budgets=self._desk.budgets.version,
+            request_id,
+            started_s,
+            admitted_ms,
+            principal,
+            identity,
+            dialect,
+            request,
+            headers,
+            charges,
+            self._desk.budgets.version,
             query=scope.get("query_string", b""),
         )
 

@@ -77,6 +77,7 @@ def begin_event(
         upstream_request_id="",
         tags_json=_text(identity.tags) if identity.tags else "{}",
         user_id=identity.user,
+        attribution_json=_text(identity.attribution) if identity.attribution else "{}",
         parent_runs_json=_text(identity.parent_runs) if identity.parent_runs else "[]",
     )
 

@@ -83,7 +83,7 @@ async def relay_whole(
         fault = UsageFault("body", "no JSON")
         tokens = count(body.decode("utf-8", "replace")) if most_tokens else 0
         return Outcome(Ending.COMPLETED, reply.status, body, fault=fault, output_tokens=tokens)
-    usage, own_id = dialect.usage_in(answer), dialect.id_in(answer)
+    usage, own_id = dialect.usage_in(answer), dialect.id_in(answer) if dialect.goes_on else ""
     if isinstance(usage, UsageFault):
         tokens = _count_answer(answer, dialect, count) if most_tokens else 0
         return Outcome(

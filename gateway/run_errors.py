@@ -40,6 +40,19 @@ def run_fixed(what: str, fixed: str, param: str) -> ApiError:
     )
 
 
+def team_fixed(team: str, param: str) -> ApiError:
+    """403: a request named another team than that of its key."""
+    return ApiError(
+        403,
+        "team_fixed",
+        f"The key decides the team, which is {team!r}; leave {param} out, or use a key of the "
+        "other team.",
+        param,
+        kind="permission_error",
+        retry=False,
+    )
+
+
 def run_not_found(run_id: str) -> ApiError:
     return ApiError(
         404,

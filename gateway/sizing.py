@@ -5,7 +5,7 @@ while the budgets are far.
 """
 
 from gateway.desk import Asking, Call, Desk
-from gateway.dialects.unseen import Beyond, further_uses
+from gateway.dialects.unseen import Beyond, Unseen, further_uses
 from gateway.errors import response_not_found
 from gateway.input_size import exact_size, whole_size
 from routing.classify import classify
@@ -23,14 +23,13 @@ def appraise(desk: Desk, call: Call) -> Asking:
         size = exact_size(dialect.input_parts(request))
     else:
         size = whole_size(request.raw, dialect.frames(request))
-    return Asking(call, features, classify(features, text), size, _beyond(desk, call))
+    unseen = dialect.unseen(request)
+    beyond = None if unseen is None else _beyond(desk, call, unseen)
+    return Asking(call, features, classify(features, text), size, beyond)
 
 
-def _beyond(desk: Desk, call: Call) -> Beyond | None:
-    """The bound for what is read that is not in the request; None where that is nothing."""
-    unseen = call.dialect.unseen(call.request)
-    if unseen is None:
-        return None
+def _beyond(desk: Desk, call: Call, unseen: Unseen) -> Beyond:
+    """The bound for what is read that is not in the request."""
     book, team = desk.responses, call.identity.scopes.team
     if call.dialect.goes_on:
         previous = call.dialect.claims(call.request).previous_response

@@ -175,7 +175,10 @@ class Spender:
         if call.dialect.goes_on:
             total = usage.input_tokens + usage.output_tokens
             known = total if source is UsageSource.PROVIDER else None
-            self._desk.responses.learn(call.identity.scopes.team, outcome.response_id, known)
+            team, response_id = call.identity.scopes.team, outcome.response_id
+            self._desk.responses.learn(team, response_id, known)
+            if self._desk.inference is not None:
+                self._desk.inference.answered(team, response_id, call.identity.run)
         add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))
         spending.bill = _bill(spending, price.total_nano, usage)
         return price

@@ -106,6 +106,7 @@ class TelemetryEvent:
     parent_runs_json: str = "[]"
     landed: bool = False
     attempts_json: str = "[]"
+    attribution_json: str = "{}"
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""

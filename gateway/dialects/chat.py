@@ -4,7 +4,7 @@ Generated text has older and rarer forms, which count as well: `function_call`, 
 transcript of spoken answers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
@@ -46,7 +46,7 @@ CONTROLS = frozenset(
         "verbosity",
     }
 )
-_SPOKEN = ("content", "reasoning_content", "reasoning", "refusal")
+_SPOKEN = dict.fromkeys(("content", "reasoning_content", "reasoning", "refusal"))
 _CALLED = frozenset({"tool_calls", "function_call", "audio"})
 
 
@@ -84,12 +84,12 @@ class ChatMeter(EventMeter):
         if not isinstance(delta, dict):
             return
         seen = 0
-        for name in _SPOKEN:
-            if name in delta:
-                seen += self.take(delta[name])
-        if not _CALLED.isdisjoint(delta):
-            for text in _called_in(delta):
+        for name, text in delta.items():  # most have one key
+            if name in _SPOKEN:
                 seen += self.take(text)
+            elif name in _CALLED:
+                for called in _called_in({name: text}):
+                    seen += self.take(called)
         if seen:
             self.text_events += 1
 
@@ -161,6 +161,10 @@ class ChatCompletions(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        messages: list[Any] = request.body["messages"]
+        return messages
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)

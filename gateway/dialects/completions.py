@@ -4,7 +4,7 @@ A request may hold many prompts, each answered `n` times, or tried `best_of` tim
 generated and billed. Prompts may be tokens instead of text.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
@@ -176,6 +176,9 @@ class Completions(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        return ()
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)

@@ -1,6 +1,6 @@
 """Embeddings: the dialect of `/v1/embeddings`. All of it is input; nothing is generated."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_embeddings
@@ -72,6 +72,9 @@ class Embeddings(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        return ()
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_embeddings(answer.get("usage") if isinstance(answer, dict) else None)

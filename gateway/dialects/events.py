@@ -117,8 +117,11 @@ class EventMeter(OutputCounter, ABC):
         if data == DONE:
             self.finished = True
             return Sighting(event, done=True)
-        body = object_in(data)
-        return Sighting(event) if body is None else self._look_into(event, body)
+        try:
+            body = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            body = object_in(data)
+        return self._look_into(event, body) if type(body) is dict else Sighting(event)
 
     def _keep(self, usage: TokenUsage | UsageFault) -> None:
         """Keep the latest report; a faulty one is remembered and not used."""

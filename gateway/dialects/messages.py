@@ -6,7 +6,7 @@ so. What other models would answer, or what is billed at rates that are not on t
 refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import (
@@ -146,8 +146,11 @@ class Messages(AnthropicErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         """The user without the session, which would make each conversation a user of its own."""
-        claims = self.claims(request)
-        return {"metadata": claims.metadata, "user": claims.user}
+        return {**request.body, "user": self.claims(request).user}
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        messages: list[Any] = request.body["messages"]
+        return messages
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_anthropic(answer.get("usage") if isinstance(answer, dict) else None)

@@ -18,7 +18,9 @@ def text_field(body: Mapping[str, Any], field: str) -> str:
 
 def service_tier(request: ModelRequest) -> str:
     """`service_tier` by the name that the price card uses."""
-    asked = text_field(request.body, "service_tier") or "default"
+    asked = request.body.get("service_tier")
+    if not asked or not isinstance(asked, str):
+        return "default"
     return _TIER_ON_THE_CARD.get(asked, asked)
 
 

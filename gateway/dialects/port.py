@@ -175,6 +175,9 @@ class Dialect(Voice, Protocol):
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         """The same with the fields that a chat completion has, for gateway/identity.py to read."""
 
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        """The messages of the request's conversation, empty where it is none."""
+
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         """The usage that a whole answer reports."""
 

@@ -5,7 +5,7 @@ the provider run tools. `unseen` says so, and `unseen.py` bounds it. What would 
 the connection is over, or be read from a template that the gateway does not know, is refused.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_responses
@@ -162,6 +162,9 @@ class Responses:
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        return items_of(request.body)
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_responses(answer.get("usage") if isinstance(answer, dict) else None)

@@ -223,7 +223,8 @@ class LocalModelSection(_ProviderSection):
     """A small model in a child process: a bundled one by name, or any GGUF file by path."""
 
     kind: Literal["local_model"]
-    dialects: Dialects = ("chat", "completions")
+    # llama.cpp words responses without many of their required fields, so they are not among these.
+    dialects: Dialects = ("chat", "completions", "messages", "count_tokens")
     model: Literal["smollm2"] | None = None
     model_path: Path | None = None
     alias: HeaderValue | None = None

@@ -63,7 +63,7 @@ class DataPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
         path = scope["path"]
-        methods = self._methods(path)
+        methods = self.routes.get(path) or self._one_of(path)
         if methods is not None:
             handler = methods.get(scope["method"])
             if handler is None:
@@ -75,14 +75,12 @@ class DataPlane:
         else:
             await self._control_plane(scope, receive, send)
 
-    def _methods(self, path: str) -> Mapping[str, Handler] | None:
-        """The handlers of a route; one of many things of a kind has its id for a last part."""
-        methods = self.routes.get(path)
-        if methods is None:
-            for kind in (MODELS, RUNS):
-                if path.startswith(f"{kind}/"):
-                    return self.routes[f"{kind}/{{id}}"]
-        return methods
+    def _one_of(self, path: str) -> Mapping[str, Handler] | None:
+        """The handlers for one of many things of a kind, whose path ends with its id."""
+        for kind in (MODELS, RUNS):
+            if path.startswith(f"{kind}/"):
+                return self.routes[f"{kind}/{{id}}"]
+        return None
 
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Every name a client may send as `model`, in the list shape of the caller's dialect."""

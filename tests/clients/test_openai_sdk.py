@@ -214,8 +214,8 @@ def test_a_request_is_charged_to_the_workflow_and_run_that_it_names(weir: Gatewa
     by_key = ask(model="auto", messages=MESSAGES, max_tokens=2)
     rows = [row_of(weir, raw.headers) for raw in (by_header, by_metadata, by_key)]
     assert [(row["workflow"], row["run_source"]) for row in rows] == [
-        ("triage", "header"),
-        ("summaries", "metadata"),
+        ("triage", "x-weir-run"),
+        ("summaries", "metadata.weir_run"),
         ("demo", "request"),
     ]
     assert [row["run_id"] for row in rows[:2]] == ["run-7", "run-8"]

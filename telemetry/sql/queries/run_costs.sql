@@ -48,7 +48,7 @@ run AS (
         run_id,
         arg_max(workflow, admitted_ms) AS workflow,
         max(ended_ms) AS last_ms,
-        bool_or(run_source = 'request') AS single,
+        bool_and(run_source = 'request') AS single,
         sum(cost_nano) AS cost_nano,
         max(reserved_nano) AS reserved_nano,
         bool_or(ending = 'killed' OR (ending = 'refused' AND status IN (402, 403))) AS stopped,

@@ -1,6 +1,7 @@
 """Who is charged, and where a window begins and ends on the clocks of the world."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -180,3 +181,8 @@ def test_what_stands_in_for_a_wide_budget_is_closer_and_counts_the_same() -> Non
     ]
     found = [stand_ins(budget, [*budgets, *others]) for budget in budgets]
     assert found == [budgets[1:], budgets[2:3], [], []]
+
+
+def test_a_run_of_its_own_is_left_out_and_nothing_else() -> None:
+    whole = Scopes("o", "t", "k", "t/w", "t/r", ("t/p",), "t/u", ("t/a=b",), "m")
+    assert whole.without_run() == replace(whole, run="")

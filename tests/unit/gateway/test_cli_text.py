@@ -1,6 +1,7 @@
 """What commands print for people."""
 
 import json
+import re
 from dataclasses import asdict
 from typing import Any
 
@@ -155,6 +156,16 @@ def test_a_price_is_shown_in_dollars_for_a_million_tokens() -> None:
 
 def test_columns_line_up() -> None:
     assert table(("A", "LONG"), [("wide cell", "x")]) == "A          LONG\nwide cell  x"
+
+
+def test_an_explanation_says_who_named_the_run_and_how_strong_that_is() -> None:
+    claims = {
+        "run": {"source": "inferred", "strength": "inferred"},
+        "tag feature": {"source": "x-litellm-tags", "strength": "strong"},
+    }
+    text = explain_text({**ROW, "run_source": "inferred", "attribution_json": json.dumps(claims)})
+    assert "run-7 (from inferred)" in text
+    assert re.search(r"tag feature from +x-litellm-tags, strong", text)
 
 
 def test_each_attempt_is_told_with_its_pause_and_its_cost() -> None:

@@ -14,7 +14,7 @@ from gateway import front
 from gateway.app import build_app, open_gateway
 from gateway.auth import AuthError, derive_secret
 from gateway.config import Settings, load_settings
-from gateway.front import build_front, open_front
+from gateway.front import build_front, new_counter, open_front
 from gateway.key_registry import NewKey
 from gateway.roles import ServeRole
 from tests.contracts.redis_server import RedisServer, own_server
@@ -158,3 +158,19 @@ def test_a_second_collector_is_refused(server: RedisServer, tmp_path: Path) -> N
                 assert not beside.collector.state.waiting_rows
 
     run(story())
+
+
+def test_runs_are_inferred_as_configured_and_by_one_name_where_others_answer_too(
+    tmp_path: Path,
+) -> None:
+    said = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+
+    def inferred(role: ServeRole, line: str = "") -> str | None:
+        config = f"[server]\n{line}\n{CONFIG}"
+        settings = load_settings(tmp_path / "config.toml", {}, config.encode())
+        inference = new_counter(settings, role, {}).inference
+        return None if inference is None else str(inference.follow("key", said, "own"))
+
+    assert inferred(ServeRole.ALL) == "None"
+    assert str(inferred(ServeRole.WORKER)).startswith("conv-")
+    assert inferred(ServeRole.ALL, "infer_runs = false") is None

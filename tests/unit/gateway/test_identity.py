@@ -9,11 +9,23 @@ import pytest
 from budgets.budget_book import BudgetBook
 from budgets.runs import RunTerms
 from budgets.scopes import Budget, ScopeKind, Window
+from gateway.auth import Principal
 from gateway.errors import ApiError
-from gateway.identity import Identity, identify
+from gateway.identity import Asked, Identity
+from gateway.identity import identify as identify_asked
 from gateway.known_ids import KnownIds
 from gateway.run_grants import RunGrant
 from tests.unit.gateway.desks import PRINCIPAL
+
+
+def identify(
+    principal: Principal,
+    headers: dict[bytes, bytes],
+    body: dict[str, Any],
+    request_id: str,
+    known: KnownIds,
+) -> Identity:
+    return identify_asked(principal, Asked(request_id, headers, body), known)
 
 
 def ids(*budgets: Budget, new_per_hour: int = 100) -> KnownIds:
@@ -41,9 +53,13 @@ def test_headers_win_over_metadata_and_metadata_over_the_key() -> None:
     headers = {b"x-weir-workflow": b"from header", b"x-weir-run": b"r/1"}
     named = {"weir_workflow": "from metadata", "weir_run": "r2"}
     both = who(headers, **named)
-    assert (both.workflow, both.run, both.run_source) == ("from header", "r/1", "header")
+    assert (both.workflow, both.run, both.run_source) == ("from header", "r/1", "x-weir-run")
     body = who(None, **named)
-    assert (body.workflow, body.run, body.run_source) == ("from metadata", "r2", "metadata")
+    assert (body.workflow, body.run, body.run_source) == (
+        "from metadata",
+        "r2",
+        "metadata.weir_run",
+    )
 
 
 def test_plain_metadata_is_taken_where_it_can_be_a_name_and_let_be_where_not() -> None:

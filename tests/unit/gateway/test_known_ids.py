@@ -121,3 +121,12 @@ def test_a_hundred_thousand_runs_leave_memory_and_ledger_bounded() -> None:
     assert len(book._remembered) <= 10_000
     [_, shared] = book.charges(Scopes("o", "lab", "k", "w", "lab/~overflow"), 0)
     assert counted(accounts, shared).held_nano == 1_000
+
+
+def test_names_that_were_inferred_take_no_place_of_those_that_were_chosen() -> None:
+    known = ids(1, Clock(), [Budget(RUN, "lab/budgeted", Window.TOTAL, 1)])
+    assert [known.may_infer(RUN, "lab", name) for name in ("a", "b", "a")] == [True, False, True]
+    assert known.may_infer(RUN, "lab", "budgeted")
+    assert known.may_infer(RUN, "bar", "b")
+    assert known.scope_id(RUN, "lab", "c") == "lab/c"
+    assert not known.overflowed

@@ -7,7 +7,7 @@ from budgets.prices import cost, make_price
 from budgets.usage import TokenUsage
 from gateway.clock import new_request_id, now_ms, since_ms
 from gateway.desk import Call
-from gateway.identity import identify
+from gateway.identity import Asked, identify
 from gateway.known_ids import KnownIds
 from gateway.records import add_money, begin_event, end_event, stamp
 from gateway.wire import read_chat_request
@@ -25,7 +25,9 @@ PRICE = make_price("m", {"fresh": 1_000, "output": 3_000, "cached": 500}, versio
 def begun(model: str = "auto", stream: bool = True) -> TelemetryEvent:
     request = read_chat_request(chat("Hello", model=model, stream=stream))
     features, text = extract_with_text(request.body)
-    identity = identify(PRINCIPAL, HEADERS, request.body, "req_1", KnownIds(BudgetBook([]), 9))
+    identity = identify(
+        PRINCIPAL, Asked("req_1", HEADERS, request.body), KnownIds(BudgetBook([]), 9)
+    )
     return begin_event(
         Call("req_1", 0.0, 1_000, PRINCIPAL, identity, CHAT, request, (), ()),
         classification=classify(features, text),
@@ -39,7 +41,7 @@ def test_an_event_begins_with_who_what_for_and_why() -> None:
     event = begun()
     assert (event.event_id, event.request_id, event.route) == ("req_1", "req_1", CHAT.name)
     assert (event.org, event.team, event.key_id) == ("acme", "lab", "key1")
-    assert (event.workflow, event.run_id, event.run_source) == ("notes", "r1", "header")
+    assert (event.workflow, event.run_id, event.run_source) == ("notes", "r1", "x-weir-run")
     assert (event.user_id, event.tags_json) == ("ana", '{"a":"1","b":"2"}')
     assert event.parent_runs_json == "[]"
     assert (event.kind, event.ending) == (EventKind.REQUEST, Ending.UNKNOWN)

@@ -9,6 +9,7 @@ from gateway.run_errors import (
     run_fixed,
     run_not_found,
     run_token_expired,
+    team_fixed,
     too_many_runs,
 )
 
@@ -19,6 +20,7 @@ from gateway.run_errors import (
         (invalid_run_token(), 401, "invalid_run_token", "`POST /v1/runs` with a key opens a run"),
         (run_token_expired(0), 401, "run_token_expired", "1970-01-01T00:00:00+00:00"),
         (run_fixed("run", "a~1", "x-weir-run"), 403, "run_fixed", "leave x-weir-run out"),
+        (team_fixed("lab", "x-weir-team"), 403, "team_fixed", "leave x-weir-team out"),
         (run_not_found("a~1"), 404, "run_not_found", "'a~1'"),
         (too_many_runs(7), 429, "too_many_runs", "server.max_new_ids_per_hour"),
     ],

@@ -8,7 +8,7 @@ import pytest
 from gateway.desk import Asking, Call, Desk
 from gateway.dialects.port import Dialect
 from gateway.errors import ApiError
-from gateway.identity import identify
+from gateway.identity import Asked, identify
 from gateway.sizing import appraise, measure
 from tests.unit.gateway.desks import LIMITS, PRINCIPAL, make_desk, run, scripted
 from tests.unit.gateway.dialects.requests_made import ALL, CHAT, MESSAGES, RESPONSES, read
@@ -24,7 +24,7 @@ def desk(hosted_tool_uses: int = 8) -> Desk:
 
 def appraised(at: Desk, dialect: Dialect, **fields: Any) -> Asking:
     request = read(dialect, **fields)
-    identity = identify(PRINCIPAL, {}, dialect.parties(request), "req_1", at.ids)
+    identity = identify(PRINCIPAL, Asked("req_1", {}, dialect.parties(request)), at.ids)
     return appraise(at, Call("req_1", 0.0, 1, PRINCIPAL, identity, dialect, request, (), ()))
 
 

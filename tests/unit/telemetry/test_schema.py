@@ -42,7 +42,15 @@ def test_a_later_migration_is_applied_to_an_older_database(tmp_path: Path) -> No
     ("migration", "expected"),
     [
         ("waited", {"waited_ms": 0.0}),
-        ("identity", {"user_id": "unnamed", "parent_runs_json": "[]", "landed": False}),
+        (
+            "identity",
+            {
+                "user_id": "unnamed",
+                "parent_runs_json": "[]",
+                "landed": False,
+                "attribution_json": "{}",
+            },
+        ),
     ],
 )
 def test_events_of_an_earlier_database_get_what_they_lack(
