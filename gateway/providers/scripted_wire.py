@@ -117,13 +117,17 @@ class Wording(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How one route is spoken. `prefix` begins the ids of its answers; `is_free` is not billed."""
+    """How one route is spoken. `prefix` begins the ids of its answers; `is_free` is not billed.
+
+    `kind` is the content type of an answer, where it is neither JSON nor, in a stream, events.
+    """
 
     prefix: str
     read: Callable[[bytes], ScriptedRequest]
     words: Callable[[Answer], Wording]
     error_body: Callable[[int, str, str, str | None], bytes]
     is_free: bool = False
+    kind: Callable[[ScriptedRequest], bytes] | None = None
 
 
 def steps_of(answer: Answer, words: Wording) -> Iterator[Step]:
