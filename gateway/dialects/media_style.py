@@ -1,6 +1,6 @@
 """What the dialects of images and sound share: no conversation, no tiers, OpenAI's errors."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault
@@ -53,6 +53,9 @@ class MediaStyle(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return {"user": text_field(request.body, "user")}
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        return ()
 
     def extras_in(self, answer: object) -> UsageExtras:
         return UsageExtras()

@@ -18,11 +18,17 @@ from budgets.usage import TokenUsage
 PLAIN = {"mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06}
 
 
-def imported(tmp_path: Path, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """The card's prices for one model of a made-up map."""
+def entry_of(tmp_path: Path, fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The card's entry for the one model of a made-up map."""
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"m": fields}))
-    entry = json.loads(import_litellm_prices(path).text)["models"].get("m")
+    entry: dict[str, Any] | None = json.loads(import_litellm_prices(path).text)["models"].get("m")
+    return entry
+
+
+def imported(tmp_path: Path, fields: dict[str, Any]) -> Any:
+    """The prices of that entry, None where there is none."""
+    entry = entry_of(tmp_path, fields)
     return None if entry is None else entry["prices"]
 
 
@@ -164,7 +170,7 @@ def test_an_embedding_has_no_output_to_pay(tmp_path: Path) -> None:
 def test_what_is_billed_by_the_piece_has_a_unit_price(
     tmp_path: Path, fields: dict[str, Any], units: dict[str, int]
 ) -> None:
-    assert imported(tmp_path, fields) == {"prices": {"default": {"0": {}}}, "units": units}
+    assert entry_of(tmp_path, fields) == {"prices": {"default": {"0": {}}}, "units": units}
 
 
 def test_images_are_billed_by_the_token_where_tokens_have_a_price(tmp_path: Path) -> None:
@@ -177,7 +183,7 @@ def test_images_are_billed_by_the_token_where_tokens_have_a_price(tmp_path: Path
         "output_cost_per_image": 0.04,
     }
     rates = {"fresh": 5_000_000, "image_input": 10_000_000, "output": 40_000_000}
-    assert imported(tmp_path, fields) == {"prices": {"default": {"0": rates}}}
+    assert entry_of(tmp_path, fields) == {"prices": {"default": {"0": rates}}}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])

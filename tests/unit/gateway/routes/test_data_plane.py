@@ -84,7 +84,7 @@ def test_batches_and_files_are_told_apart_from_a_slip_of_the_pen(tmp_path: Path,
                 404,
                 "unknown_url",
             )
-            assert "Batches and files are not served" in answer.text
+            assert b"Batches and files are not served" in answer.text
 
     run(look())
 
