@@ -21,7 +21,9 @@ from budgets.money import (
     MoneyError,
     nano_from_usd,
     parse_usd,
+    pico_rate_from_usd,
     pico_rate_from_usd_per_million,
+    pico_rate_from_usd_per_minute,
 )
 from budgets.prices import DEFAULT_SERVICE_TIER, Price, make_price
 from budgets.rolling import read_rolling
@@ -35,6 +37,11 @@ CONFIG_NAMES: Mapping[str, str] = {"input": "fresh"}
 """Where a price's name in config.toml differs from its token class."""
 
 PicoRate = Annotated[int, BeforeValidator(pico_rate_from_usd_per_million)]
+UNIT_OF_KEY = {
+    "per_image": "images",
+    "per_million_characters": "characters",
+    "per_minute": "sound_ms",
+}
 
 
 class Section(BaseModel):
@@ -51,6 +58,7 @@ class ChangedRates(Section):
     cache_write: PicoRate | None = None
     cache_write_1h: PicoRate | None = None
     audio_input: PicoRate | None = None
+    image_input: PicoRate | None = None
     output: PicoRate | None = None
     reasoning: PicoRate | None = None
     audio_output: PicoRate | None = None
@@ -62,22 +70,42 @@ class ChangedRates(Section):
 
 
 class PriceSection(ChangedRates):
-    """One price: `input` and `output` are needed, the rest falls back to them."""
+    """One price: by tokens with `input` and `output`, to which the rest falls back; or by units."""
 
-    input: PicoRate
-    output: PicoRate
+    per_image: Annotated[int, BeforeValidator(pico_rate_from_usd)] | None = None
+    per_million_characters: PicoRate | None = None
+    per_minute: Annotated[int, BeforeValidator(pico_rate_from_usd_per_minute)] | None = None
     above: dict[Annotated[int, Field(gt=0)], ChangedRates] = {}
+
+    @model_validator(mode="after")
+    def _is_a_price(self) -> Self:
+        if self.units() and not self.pico() and not self.above:
+            return self
+        for name in ("input", "output"):
+            if getattr(self, name) is None:
+                raise ValueError(
+                    f"{name} is missing: give input and output, in dollars for a million tokens, "
+                    f"or one of {', '.join(UNIT_OF_KEY)} alone"
+                )
+        return self
+
+    def units(self) -> dict[str, int]:
+        """Pico-USD for each image, character or millisecond of sound."""
+        given = {unit: getattr(self, key) for key, unit in UNIT_OF_KEY.items()}
+        return {unit: rate for unit, rate in given.items() if rate is not None}
 
     @property
     def is_zero(self) -> bool:
         """Whether nothing this price names costs anything."""
-        tiers = [self.pico(), *(changed.pico() for changed in self.above.values())]
+        tiers = [self.pico(), self.units(), *(changed.pico() for changed in self.above.values())]
         return not any(rate for tier in tiers for rate in tier.values())
 
     def to_price(self, model: str, valid_from_s: int = 0) -> Price:
         """The price of `model` from a moment on; its version is a digest of the rates."""
         tiers = {above: changed.pico() for above, changed in sorted(self.above.items())}
-        digest = hashlib.sha256(repr((sorted(self.pico().items()), tiers)).encode()).hexdigest()
+        units = self.units()
+        named = (sorted(self.pico().items()), tiers, *sorted(units.items()))
+        digest = hashlib.sha256(repr(named).encode()).hexdigest()
         return make_price(
             model,
             self.pico(),
@@ -85,6 +113,7 @@ class PriceSection(ChangedRates):
             valid_from_s=valid_from_s,
             context_tiers=tiers,
             service_tier=DEFAULT_SERVICE_TIER,
+            units=units,
         )
 
 

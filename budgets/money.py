@@ -12,6 +12,7 @@ NANO_PER_USD = 1_000_000_000
 PICO_PER_NANO = 1_000
 PICO_PER_USD = NANO_PER_USD * PICO_PER_NANO
 TOKENS_PER_MILLION = 1_000_000
+MS_PER_MINUTE = 60_000
 MAX_LIMIT_NANO = 9_000_000 * NANO_PER_USD
 
 
@@ -57,6 +58,23 @@ def pico_rate_from_usd_per_million(value: str | int | Decimal) -> int:
     if amount > 1_000_000:
         raise MoneyError(f"expected at most 1000000 dollars for a million tokens, got {value!r}")
     return _scaled_up(amount, PICO_PER_USD // TOKENS_PER_MILLION)
+
+
+def pico_rate_from_usd(value: str | int | Decimal) -> int:
+    """A price in dollars for one thing, as pico-USD, rounded up."""
+    return _scaled_up(_at_most_a_million(value), PICO_PER_USD)
+
+
+def pico_rate_from_usd_per_minute(value: str | int | Decimal) -> int:
+    """A price in dollars for a minute, as pico-USD for each millisecond, rounded up."""
+    return -(-_scaled_up(_at_most_a_million(value), PICO_PER_USD) // MS_PER_MINUTE)
+
+
+def _at_most_a_million(value: str | int | Decimal) -> Decimal:
+    amount = parse_usd(value)
+    if amount > 1_000_000:
+        raise MoneyError(f"expected at most 1000000 dollars, got {value!r}")
+    return amount
 
 
 def _scaled_up(amount: Decimal, factor: int) -> int:

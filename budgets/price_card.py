@@ -40,7 +40,9 @@ class CardModel:
     def is_zero(self) -> bool:
         """Whether the default price names no rate above zero."""
         default = next(p for p in self.prices if p.service_tier == DEFAULT_SERVICE_TIER)
-        return not any(rate for rates in default.tiers for rate in rates.pico.values())
+        rates = [*default.units.values()]
+        rates += [rate for tier in default.tiers for rate in tier.pico.values()]
+        return not any(rates)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -95,6 +97,7 @@ def _card_model(name: str, text: str, version: str, path: Path) -> CardModel:
                 version=version,
                 context_tiers={int(above): pico for above, pico in tiers.items() if above != "0"},
                 service_tier=service_tier,
+                units=entry.get("units"),
             )
             for service_tier, tiers in entry["prices"].items()
         )

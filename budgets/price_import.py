@@ -1,8 +1,8 @@
 """Turn litellm's bundled price map into the price card, exactly and always the same way.
 
 The map lists dollars for each token as JSON numbers. They are read as decimals and stored as
-integer pico-USD, rounded up. Kept are models that are billed by the token; what a provider bills
-by the image, the second or the search has no place in a card of token prices.
+integer pico-USD, rounded up. Kept are models that are billed by the token, by the image, the
+character or the second of sound; what a provider bills by the search has no place on the card.
 """
 
 import hashlib
@@ -20,6 +20,14 @@ from budgets.prices import DEFAULT_SERVICE_TIER, FALLBACK_CLASS
 
 MAP_NAME = "model_prices_and_context_window_backup.json"
 MODES = frozenset({"chat", "completion", "embedding", "responses"})
+IMAGES, SPEECH, TRANSCRIPTION = "image_generation", "audio_speech", "audio_transcription"
+UNIT_OF_FIELD: Mapping[str, Mapping[str, str]] = {
+    IMAGES: {"output_cost_per_image": "images"},
+    SPEECH: {"input_cost_per_character": "characters"},
+    TRANSCRIPTION: {"input_cost_per_second": "sound_ms"},
+}
+"""By the mode: which field says what a unit costs. A second's price becomes a millisecond's."""
+MS_PER_S = 1_000
 
 CLASS_OF_FIELD: Mapping[str, str] = {
     "input_cost_per_token": "fresh",
@@ -118,12 +126,16 @@ def _compact(value: object) -> str:
 
 def _card_entry(fields: Mapping[str, object]) -> dict[str, object] | None:
     """One model's line, or None where the card cannot say what its tokens cost."""
-    if fields.get("mode") not in MODES:
-        return None
-    prices = _prices(fields)
-    if prices is None or _bills_images_dearer(fields):
-        return None
-    entry: dict[str, object] = {"prices": prices}
+    mode = fields.get("mode")
+    if mode in UNIT_OF_FIELD:
+        entry = _media_entry(str(mode), fields)
+        if entry is None:
+            return None
+    else:
+        prices = _prices(fields) if mode in MODES else None
+        if prices is None or _bills_images_dearer(fields):
+            return None
+        entry = {"prices": prices}
     for source, target in (("max_input_tokens", "max_input"), ("max_output_tokens", "max_output")):
         limit = fields.get(source)
         if isinstance(limit, int) and limit > 0:
@@ -132,6 +144,33 @@ def _card_entry(fields: Mapping[str, object]) -> dict[str, object] | None:
     if able:
         entry["capabilities"] = able
     return entry
+
+
+def _media_entry(mode: str, fields: Mapping[str, object]) -> dict[str, object] | None:
+    """Prices of a model for images or sound: by tokens where both rates are known, else by units.
+
+    All output of a model for images is taken for images, which are dearer than text.
+    """
+    if mode == IMAGES:
+        drawn = [_dollars(fields.get(f"output_cost_per{kind}_token")) for kind in ("_image", "")]
+        fields = {**fields, "output_cost_per_token": max(drawn)} if any(drawn) else fields
+    prices = _prices(fields)
+    if prices is not None:
+        image = _pico(fields.get("input_cost_per_image_token")) if mode == IMAGES else None
+        if image is not None:
+            prices[DEFAULT_SERVICE_TIER]["0"]["image_input"] = image
+        return {"prices": prices}
+    units: Rates = {}
+    for field, unit in UNIT_OF_FIELD[mode].items():
+        rate = _pico(fields.get(field))
+        if rate is not None:
+            units[unit] = -(-rate // MS_PER_S) if unit == "sound_ms" else rate
+    return {"prices": {DEFAULT_SERVICE_TIER: {"0": {}}}, "units": units} if units else None
+
+
+def _dollars(value: object) -> Decimal:
+    is_rate = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    return Decimal(value) if is_rate else Decimal(0)  # type: ignore[arg-type]
 
 
 def _bills_images_dearer(fields: Mapping[str, object]) -> bool:

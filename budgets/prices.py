@@ -2,8 +2,9 @@
 
 A price holds from its `valid_from_s` until the next one of the same model and service tier. Classes
 a price does not name fall back to their plain class (cached to fresh, reasoning to output), which
-is how providers bill them. Some providers charge the whole request at a higher rate above a
-context threshold; those are `context_tiers`.
+is how providers bill them. Some providers charge the whole request at a higher rate above a context
+threshold; those are `context_tiers`. What is billed by the piece (an image, a character, a
+millisecond of sound) has a rate for each of these `units`, which goes before those of tokens.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter, mul
 
 from budgets.money import PICO_PER_NANO, nano_from_pico
-from budgets.usage import INPUT_CLASSES, TOKEN_CLASSES, TokenUsage
+from budgets.usage import INPUT_CLASSES, TOKEN_CLASSES, UNITS, TokenUsage
 from budgets.value import value
 
 FALLBACK_CLASS: Mapping[str, str] = {
@@ -19,9 +20,12 @@ FALLBACK_CLASS: Mapping[str, str] = {
     "cache_write": "fresh",
     "cache_write_1h": "cache_write",
     "audio_input": "fresh",
+    "image_input": "fresh",
     "reasoning": "output",
     "audio_output": "output",
 }
+# The class whose side of the bill a unit stands on.
+_SIDE_OF_UNIT: Mapping[str, str] = {"images": "output", "characters": "output", "sound_ms": "fresh"}
 # An hour's write costs twice the input and one of five minutes 1.25 times, wherever both are told.
 LONG_WRITE_PERMILLE = 1_600
 DEFAULT_SERVICE_TIER = "default"
@@ -64,6 +68,9 @@ class Price:
 
     `dearest` covers cache writes that are kept for an hour only with `hour_long`, because nobody
     pays for those without asking; `keeps_dearer` says whether that makes a difference.
+
+    `units` has pico-USD for each image, character or millisecond of sound; where it is all there
+    is, the price is not `by_tokens`, and tokens alone have no price.
     """
 
     model: str
@@ -72,6 +79,8 @@ class Price:
     tiers: tuple[Rates, ...]
     service_tier: str = DEFAULT_SERVICE_TIER
     hour_long: bool = False
+    units: Mapping[str, int] = field(default_factory=dict)
+    by_tokens: bool = True
     dearest: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     keeps_dearer: bool = field(init=False, repr=False, compare=False)
 
@@ -129,12 +138,16 @@ def make_price(
     valid_from_s: int = 0,
     context_tiers: Mapping[int, Mapping[str, int]] | None = None,
     service_tier: str = DEFAULT_SERVICE_TIER,
+    units: Mapping[str, int] | None = None,
 ) -> Price:
     """A checked price; raise PriceError for unknown classes, missing plain ones or bad rates.
 
     `context_tiers` maps a number of input tokens to the rates above it; a class it leaves out keeps
-    its rate from below.
+    its rate from below. With `units`, rates of tokens may be left out altogether.
     """
+    by_tokens = bool(pico or context_tiers or not units)
+    if not by_tokens:
+        pico = {"fresh": 0, "output": 0}
     rates: dict[str, int] = {}
     tiers: list[Rates] = []
     for above in context_tiers or {}:
@@ -148,18 +161,46 @@ def make_price(
         for name, rate in rates.items():
             if name not in TOKEN_CLASSES:
                 raise PriceError(f"{model}: unknown token class {name!r}")
-            if isinstance(rate, bool) or not isinstance(rate, int) or rate < 0:
-                raise PriceError(f"{model}: {name} must be zero or more pico-USD, got {rate!r}")
+            _check_rate(model, name, rate)
         tiers.append(Rates(above, rates))
-    return Price(model, valid_from_s, version, tuple(tiers), service_tier)
+    for name, rate in (units or {}).items():
+        if name not in UNITS:
+            raise PriceError(f"{model}: unknown unit {name!r}")
+        _check_rate(model, name, rate)
+    return Price(
+        model,
+        valid_from_s,
+        version,
+        tuple(tiers),
+        service_tier,
+        units=dict(units or {}),
+        by_tokens=by_tokens,
+    )
+
+
+def _check_rate(model: str, name: str, rate: object) -> None:
+    if isinstance(rate, bool) or not isinstance(rate, int) or rate < 0:
+        raise PriceError(f"{model}: {name} must be zero or more pico-USD, got {rate!r}")
 
 
 def cost(price: Price, usage: TokenUsage) -> Cost:
-    """Rate times tokens, class by class, summed exactly and rounded up once."""
+    """Rate times tokens, class by class, summed exactly and rounded up once.
+
+    Usage in a unit that the price has a rate for is billed by that alone.
+    """
+    if price.units and any(getattr(usage, unit) for unit in price.units):
+        return _cost_by_units(price, usage)
     rates = price.rates_for(usage.input_tokens) if len(price.tiers) > 1 else price.tiers[0]
     picos = tuple(map(mul, rates.full, _counts(usage)))
     by_class = dict(zip(TOKEN_CLASSES, picos, strict=True))
     return Cost(nano_from_pico(sum(picos)), by_class, price.version)
+
+
+def _cost_by_units(price: Price, usage: TokenUsage) -> Cost:
+    by_class = dict.fromkeys(TOKEN_CLASSES, 0)
+    for unit, rate in price.units.items():
+        by_class[_SIDE_OF_UNIT[unit]] += rate * getattr(usage, unit)
+    return Cost(nano_from_pico(sum(by_class.values())), by_class, price.version)
 
 
 def _dearest_pico(price: Price, input_tokens: int) -> tuple[int, int]:

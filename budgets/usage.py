@@ -17,21 +17,29 @@ MAX_TOKENS = 1_000_000_000
 
 @value
 class TokenUsage:
-    """Tokens of one request by class; the classes do not overlap and their sum is the total."""
+    """Tokens of one request by class; the classes do not overlap and their sum is the total.
+
+    `images` made, `characters` spoken and milliseconds of sound heard are no tokens: they are what
+    some providers bill instead.
+    """
 
     fresh: int = 0
     cached: int = 0
     cache_write: int = 0
     cache_write_1h: int = 0
     audio_input: int = 0
+    image_input: int = 0
     output: int = 0
     reasoning: int = 0
     audio_output: int = 0
+    images: int = 0
+    characters: int = 0
+    sound_ms: int = 0
 
     @property
     def input_tokens(self) -> int:
         written = self.cache_write + self.cache_write_1h
-        return self.fresh + self.cached + written + self.audio_input
+        return self.fresh + self.cached + written + self.audio_input + self.image_input
 
     @property
     def output_tokens(self) -> int:
@@ -39,7 +47,9 @@ class TokenUsage:
 
     def plus(self, other: "TokenUsage") -> "TokenUsage":
         """The sum, class by class."""
-        return TokenUsage(*(getattr(self, name) + getattr(other, name) for name in TOKEN_CLASSES))
+        return TokenUsage(
+            *(getattr(self, name) + getattr(other, name) for name in (*TOKEN_CLASSES, *UNITS))
+        )
 
 
 TOKEN_CLASSES: tuple[str, ...] = (
@@ -48,15 +58,18 @@ TOKEN_CLASSES: tuple[str, ...] = (
     "cache_write",
     "cache_write_1h",
     "audio_input",
+    "image_input",
     "output",
     "reasoning",
     "audio_output",
 )
-INPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[:5]
-OUTPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[5:]
-# Events tell of cache writes of any lifetime together.
+INPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[:6]
+OUTPUT_CLASSES: tuple[str, ...] = TOKEN_CLASSES[6:]
+UNITS: tuple[str, ...] = ("images", "characters", "sound_ms")
+"""What is billed by the piece instead of by the token."""
+# Events tell of cache writes of any lifetime together, and of images among what is fresh.
 RECORDED_CLASSES: tuple[str, ...] = tuple(
-    [name for name in TOKEN_CLASSES if name != "cache_write_1h"]
+    [name for name in TOKEN_CLASSES if name not in ("cache_write_1h", "image_input")]
 )
 # Writes that last an hour are told apart in reports of our own making only: see docs/dialects.md.
 _INPUT_DETAILS = ("cached_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_tokens")
@@ -163,7 +176,7 @@ def _disjoint(report: object, input_total: str, output_total: str) -> TokenUsage
         return UsageFault(f"{output_total}_details", f"more tokens than {output_total}")
     cached, cache_write, cache_write_1h, audio_input = inputs
     return TokenUsage(
-        fresh, cached, cache_write, cache_write_1h, audio_input, visible, outputs[0], outputs[1]
+        fresh, cached, cache_write, cache_write_1h, audio_input, 0, visible, outputs[0], outputs[1]
     )
 
 

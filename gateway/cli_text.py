@@ -7,7 +7,7 @@ from typing import Any
 
 from budgets.actions import Action
 from budgets.burndown import MIN_REQUESTS, MIN_SPAN_S, Outlook
-from budgets.money import format_usd
+from budgets.money import MS_PER_MINUTE, format_usd
 from budgets.price_card import CardModel
 from budgets.scopes import Unit
 from budgets.units import in_words
@@ -318,15 +318,29 @@ def _short_usd(amount_nano: int | None) -> str:
     return f"${whole}.{fraction.rstrip('0').ljust(2, '0')}"
 
 
+# How a price by the piece is shown, and how many of its rates that is.
+_UNITS = {
+    "images": ("images", 1),
+    "characters": ("characters", 1),
+    "sound_ms": ("minutes", MS_PER_MINUTE),
+}
+
+
 def price_text(model: CardModel) -> str:
-    """A card entry in dollars for a million tokens."""
-    header = ("SERVICE TIER", "ABOVE INPUT TOKENS", "CLASS", "USD / 1M TOKENS")
+    """A card entry in dollars for a million tokens, images, characters or minutes."""
+    header = ("SERVICE TIER", "ABOVE INPUT TOKENS", "CLASS", "USD / 1M")
     rows = [
         (price.service_tier, str(rates.above_input_tokens), name, _per_million(rates.pico[name]))
         for price in model.prices
         for rates in price.tiers
         for name in TOKEN_CLASSES
         if name in rates.pico
+    ]
+    rows += [
+        (price.service_tier, "0", name, _per_million(rate * each))
+        for price in model.prices
+        for unit, rate in price.units.items()
+        for name, each in (_UNITS[unit],)
     ]
     facts = [f"{model.name} ({model.prices[0].version})"]
     if model.max_input_tokens or model.max_output_tokens:

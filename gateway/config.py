@@ -76,6 +76,7 @@ class ServerSection(Section):
     answer_cap_tokens: Annotated[int, Field(ge=16, le=10_000_000)] = 4_096
     hold_step_tokens: Annotated[int, Field(ge=0, le=10_000_000)] = 512
     hosted_tool_uses: Annotated[int, Field(ge=0, le=1_000)] = 8
+    least_audio_bits_per_s: Annotated[int, Field(ge=500, le=10_000_000)] = 8_000
     budget_wait_ms: Annotated[int, Field(ge=0, le=60_000)] = 2_000
     budget_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000
     max_new_ids_per_hour: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000

@@ -48,6 +48,7 @@ class Limits:
     hold always covers the longest answer. `hosted_tool_uses` is how often one request may use its
     model again for tools that the provider runs. `retry_wait_ms` is what all pauses before attempts
     may take together; no attempt after the first begins later than `retry_within_s` after dispatch.
+    `least_audio_bits_per_s` bounds the length of sound by its bytes.
     """
 
     body_bytes: int
@@ -57,6 +58,7 @@ class Limits:
     concurrent_requests: int
     step_tokens: int = 0
     hosted_tool_uses: int = 8
+    least_audio_bits_per_s: int = 8_000
     retry_wait_ms: int = 0
     retry_within_s: float = 60.0
     body_s: float = 30.0

@@ -99,9 +99,10 @@ def admin_key_required() -> ApiError:
 
 
 def not_found(method: str, path: str) -> ApiError:
-    return ApiError(
-        404, "unknown_url", f"Unknown request URL: {method} {path}. See docs/api.md for the routes."
-    )
+    why = "See docs/api.md for the routes."
+    if path.startswith(("/v1/batches", "/v1/files", "/v1/uploads")):
+        why = "Batches and files are not served: a batch costs hours after it was admitted."
+    return ApiError(404, "unknown_url", f"Unknown request URL: {method} {path}. {why}")
 
 
 def method_not_allowed(method: str, path: str) -> ApiError:

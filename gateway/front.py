@@ -293,6 +293,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
             retry_wait_ms=settings.server.retry_wait_ms,
             retry_within_s=settings.server.lease_s - settings.server.request_timeout_s,
             hosted_tool_uses=settings.server.hosted_tool_uses,
+            least_audio_bits_per_s=settings.server.least_audio_bits_per_s,
         ),
         vocabularies=vocabularies(
             catalog.models.values(),

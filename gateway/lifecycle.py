@@ -293,6 +293,7 @@ class Lifecycle:
             spoken_tokens=asking.spoken_tokens,
             service_tier=asking.call.dialect.service_tier(asking.call.request),
             beyond=asking.beyond,
+            least_audio_bits_per_s=self._desk.limits.least_audio_bits_per_s,
             is_free=asking.call.dialect.is_free,
         )
 

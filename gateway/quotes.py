@@ -25,6 +25,7 @@ from budgets.scopes import Charge, Unit
 from budgets.value import value
 from gateway.dialects.unseen import Beyond
 from gateway.input_size import InputSize
+from gateway.media import Media, MediaBound, bound_media
 from gateway.room import Room
 from gateway.wire import ModelRequest, asks_for_an_hour
 from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
@@ -49,6 +50,7 @@ class Bid:
     `output_tokens` covers one choice; `total_output_tokens` all of them. `inject_tokens` is the
     bound the gateway must set itself, None where the client's own is as tight. `held_tokens` is
     what the ceiling covers of all choices: less than the bound where the hold grows in steps.
+    `media` bounds a request for images or sound.
     """
 
     price: Price
@@ -58,6 +60,7 @@ class Bid:
     inject_tokens: int | None
     input_tokens: int
     held_tokens: int
+    media: MediaBound | None = None
 
     def price_of(self, output_tokens: int) -> tuple[int, int]:
         """What a hold must have for so many output tokens: nano-USD, and tokens in all."""
@@ -100,6 +103,7 @@ class Quoter:
     service_tier: str = DEFAULT_SERVICE_TIER
     beyond: Beyond | None = None
     is_free: bool = False
+    least_audio_bits_per_s: int = 8_000
     is_tight: bool = False  # whether a bid of it was
     _bids: dict[str, Bid | None] = field(default_factory=dict)
 
@@ -119,6 +123,10 @@ class Quoter:
     def _bid(self, card: ModelCard) -> Bid | None:
         price = self.prices.at(card.price_model, self.now_s, self.service_tier)
         if price is None:
+            return None
+        if self.request.media is not None:
+            return self._media_bid(card, price, self.request.media)
+        if not price.by_tokens:
             return None
         if price.keeps_dearer and asks_for_an_hour(self.request.raw):
             price = price.for_an_hour()
@@ -150,6 +158,24 @@ class Quoter:
             inject = output if output < asked else None
         ceiling = ceiling_nano(price, input_tokens, held)
         return Bid(price, ceiling, output, total, inject, input_tokens, held)
+
+    def _media_bid(self, card: ModelCard, price: Price, media: Media) -> Bid | None:
+        """The quote for images or sound: nothing of them can be cut short, so all is held."""
+        overhead, least = card.prompt_overhead_tokens, self.least_audio_bits_per_s
+        bound = bound_media(media, price, card.max_output_tokens, overhead, least)
+        if bound is None:
+            return None
+        usage = bound.usage
+        return Bid(
+            price,
+            bound.ceiling_nano,
+            usage.output_tokens // self.request.choices,
+            usage.output_tokens,
+            None,
+            usage.input_tokens,
+            usage.output_tokens,
+            bound,
+        )
 
     def _is_tight(self, left: Headroom, full_nano: int, full_tokens: int) -> bool:
         """Whether a hold for the longest answer is a part of what is left that others may miss."""

@@ -91,7 +91,7 @@ def add_money(
 ) -> None:
     """Write down what was used and what it costs."""
     event.usage_source = source
-    event.fresh_tokens = usage.fresh
+    event.fresh_tokens = usage.fresh + usage.image_input
     event.cached_tokens = usage.cached
     event.cache_write_tokens = usage.cache_write + usage.cache_write_1h
     event.audio_input_tokens = usage.audio_input

@@ -15,8 +15,11 @@ from gateway.allowance import Allowance
 from gateway.attempts import Attempts
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
+from gateway.dialects.media_style import BytesMeter
 from gateway.dialects.port import Bounds
+from gateway.media import Media
 from gateway.providers.port import UpstreamCall, UpstreamReply
+from gateway.quotes import Bid
 from gateway.records import add_money, end_event, stamp
 from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import (
@@ -94,6 +97,8 @@ class Spender:
             None if beyond is None else beyond.uses.inject,
         )
         body = call.dialect.upstream_body(call.request, card.upstream_model, bounds)
+        if call.request.content_type:
+            passed.append((b"content-type", call.request.content_type))
         path = call.dialect.path
         if call.query:
             path = f"{path}?{quote(call.query, safe=QUERY_SAFE)}"
@@ -107,8 +112,10 @@ class Spender:
     ) -> Outcome:
         call, count = spending.call, self._desk.tokenizer.count
         bid = spending.bids[spending.card.name]
-        if not (call.request.stream and reply.status < 300 and _is_event_stream(reply.headers)):
-            most = bid.total_output_tokens
+        of_events = _is_event_stream(reply.headers)
+        streamed = call.request.stream and (of_events or _is_sound(call.request.media))
+        if not (streamed and reply.status < 300):
+            most = bid.total_output_tokens if bid.media is None else 0
             return await relay_whole(reply, spending.card.provider, call.dialect, count, most)
         allowance = Allowance(
             self._desk.ledger,
@@ -133,7 +140,7 @@ class Spender:
             hide_usage=not call.request.wants_usage,
             allowance=allowance,
             limit_s=self._time_left_s(spending) + RELAY_SLACK_S,
-            meter=call.dialect.meter(allowance.tokens, count),
+            meter=call.dialect.meter(allowance.tokens, count) if of_events else BytesMeter(),
             request_id=call.request_id,
         )
         try:
@@ -153,13 +160,16 @@ class Spender:
         if not outcome.billed or call.dialect.is_free:
             return None
         source = UsageSource.PROVIDER
-        usage = outcome.usage
+        usage, media = outcome.usage, call.request.media
+        bid = spending.bids[spending.card.name]
+        if usage is not None and media is not None and not _tells(bid, usage, media):
+            usage = None
         if usage is None:
             source = UsageSource.ESTIMATED
             usage = await self._estimate(spending, outcome)
-        bid = spending.bids[spending.card.name]
         price = cost(bid.price, usage)
-        if source is UsageSource.PROVIDER and outcome.ending is Ending.COMPLETED:
+        done = source is UsageSource.PROVIDER and outcome.ending is Ending.COMPLETED
+        if done and media is None:
             each = -(-usage.output_tokens // call.request.choices)
             self._desk.sizes.learn(call.identity.scopes.workflow, spending.card.name, each)
         if call.dialect.goes_on:
@@ -176,6 +186,9 @@ class Spender:
     async def _estimate(self, spending: Spending, outcome: Outcome) -> TokenUsage:
         """The input as the provider told it before the end, or counted; the output as counted."""
         call, card, quoter = spending.call, spending.card, spending.quoter
+        media = spending.bids[card.name].media
+        if media is not None:
+            return media.usage
         output = min(outcome.output_tokens, spending.bids[card.name].total_output_tokens)
         early = outcome.early
         if early is not None and early.input_tokens:
@@ -188,9 +201,9 @@ class Spender:
         return TokenUsage(fresh=min(counted, quoter.input_tokens(card)), output=output)
 
     def _frontier_nano(self, spending: Spending, usage: TokenUsage) -> int:
-        """What the same tokens cost with the frontier model; 0 where that has no price."""
+        """What the same tokens cost with the frontier model; 0 where that does not compare."""
         frontier = self._desk.frontier
-        if frontier is None:
+        if frontier is None or spending.call.request.media is not None:
             return 0
         price = self._desk.prices.at(frontier.price_model, spending.quoter.now_s)
         return 0 if price is None else cost(price, usage).total_nano
@@ -245,6 +258,8 @@ class Spender:
         if outcome.ending is Ending.CLIENT_GONE:
             return
         if outcome.streamed:
+            if outcome.error is not None and not outcome.body:
+                return  # a sound cannot tell: the client sees that it has no end
             with suppress(TimeoutError):  # one that does not read is left to the web server
                 async with asyncio.timeout(RELAY_SLACK_S):
                     await end_stream(send, outcome.body)
@@ -291,6 +306,15 @@ def _bill(spending: Spending, cost_nano: int, usage: TokenUsage) -> Bill:
         charge.account for name, charges in of_models.items() if name != model for charge in charges
     }
     return Bill(tokens, model, postings(spending.reservation.charges, cost_nano, tokens, spared))
+
+
+def _is_sound(media: Media | None) -> bool:
+    return media is not None and media.is_sound
+
+
+def _tells(bid: Bid, usage: TokenUsage, media: Media) -> bool:
+    """Whether a report on images or sound is in what they are billed by."""
+    return bid.media is not None and bid.media.is_told_by(usage, media.unit)
 
 
 def _is_event_stream(headers: RawHeaders) -> bool:

@@ -14,6 +14,7 @@ import orjson
 
 from budgets.value import value
 from gateway.errors import ApiError, bad_request
+from gateway.media import Media
 
 _MODEL_VALUE = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 _HIDE_A_KEY = (b'\\\\"', b" :", b"\n:", b"\t:", b"\r:")
@@ -30,7 +31,11 @@ MAX_DEPTH = 200
 
 @value
 class ModelRequest:
-    """A checked request body: the bytes as they came and a view of them."""
+    """A checked request body: the bytes as they came and a view of them.
+
+    `media` is set where images or sound are asked for. `content_type` is how the provider is to
+    read the bytes, empty where they are JSON.
+    """
 
     raw: bytes
     body: Mapping[str, Any]
@@ -39,6 +44,8 @@ class ModelRequest:
     wants_usage: bool
     output_tokens: int | None
     choices: int
+    media: Media | None = None
+    content_type: bytes = b""
 
 
 def read_chat_request(raw: bytes) -> ModelRequest:

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from gateway.dialects.chat import ChatCompletions
 from gateway.dialects.completions import Completions
 from gateway.dialects.embeddings import Embeddings
+from gateway.dialects.images import ImageEdits, Images
 from gateway.dialects.messages import CountTokens, Messages
 from gateway.dialects.port import Dialect
 from gateway.dialects.responses import Responses
+from gateway.dialects.speech import Speech
+from gateway.dialects.transcriptions import Transcriptions, Translations
 
 _ALL: tuple[Dialect, ...] = (
     ChatCompletions(),
@@ -16,5 +19,10 @@ _ALL: tuple[Dialect, ...] = (
     Embeddings(),
     Messages(),
     CountTokens(),
+    Images(),
+    ImageEdits(),
+    Speech(),
+    Transcriptions(),
+    Translations(),
 )
 BY_ROUTE: Mapping[str, Dialect] = {dialect.route: dialect for dialect in _ALL}

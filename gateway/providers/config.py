@@ -31,7 +31,17 @@ from gateway.providers.script import parse_script
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$")]
-DialectName = Literal["chat", "completions", "responses", "embeddings", "messages", "count_tokens"]
+DialectName = Literal[
+    "chat",
+    "completions",
+    "responses",
+    "embeddings",
+    "messages",
+    "count_tokens",
+    "images",
+    "speech",
+    "transcriptions",
+]
 Dialects = Annotated[tuple[DialectName, ...], Field(min_length=1)]
 OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -147,7 +157,7 @@ class OpenAIHttpSection(_HttpSection):
         except ValueError:
             return values  # the field's own check says so, with its name
         if host == "api.openai.com" or host.endswith(".openai.azure.com"):
-            known = PRESETS["openai"]
+            known = PRESETS["openai" if host == "api.openai.com" else "azure"]
             return {
                 "output_limit_field": known.output_limit_field,
                 "dialects": known.dialects,
@@ -241,6 +251,9 @@ class ScriptedSection(_ProviderSection):
         "embeddings",
         "messages",
         "count_tokens",
+        "images",
+        "speech",
+        "transcriptions",
     )
     default: str = "echo"
 

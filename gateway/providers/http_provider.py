@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import orjson
 
+from gateway.errors import ApiError
+from gateway.forms import read_form
 from gateway.providers.http_client import BaseUrl, HttpClient
 from gateway.providers.port import UpstreamCall, UpstreamReply
 
@@ -123,8 +125,8 @@ class HttpProvider:
 def _model_of(body: bytes) -> str:
     """The model that a request names, as a part of a path; `none` for what is no request."""
     try:
-        found = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        found: object = read_form(body) if body.startswith(b"--") else orjson.loads(body)
+    except (orjson.JSONDecodeError, ApiError):
         return "none"
     model = found.get("model") if isinstance(found, dict) else None
     return quote(str(model), safe="") if model else "none"

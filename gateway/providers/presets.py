@@ -13,6 +13,7 @@ _CHAT = ("chat",)
 _PLAIN = ("chat", "completions")
 _EMBEDDING = ("chat", "embeddings")
 _CLASSIC = ("chat", "completions", "embeddings")
+_MEDIA = ("images", "speech", "transcriptions")
 _OPENAI = ("chat", "completions", "responses", "embeddings")
 
 
@@ -52,7 +53,7 @@ PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
-        _OPENAI,
+        _OPENAI + _MEDIA,
         _OPENAI_LIMIT,
         reasoning_effort=True,
     ),

@@ -22,8 +22,10 @@ from gateway.providers.port import (
 from gateway.providers.script import Script, ScriptError, script_for
 from gateway.providers.scripted_chat import CHAT, COMPLETIONS
 from gateway.providers.scripted_embeddings import EMBEDDINGS
+from gateway.providers.scripted_images import EDITS, IMAGES
 from gateway.providers.scripted_messages import COUNT_TOKENS, MESSAGES
 from gateway.providers.scripted_responses import RESPONSES
+from gateway.providers.scripted_sound import HEARD, SPEECH
 from gateway.providers.scripted_wire import (
     Answer,
     RequestError,
@@ -42,6 +44,11 @@ WIRES: Mapping[str, Wire] = {
     "/embeddings": EMBEDDINGS,
     "/messages": MESSAGES,
     "/messages/count_tokens": COUNT_TOKENS,
+    "/images/generations": IMAGES,
+    "/images/edits": EDITS,
+    "/audio/speech": SPEECH,
+    "/audio/transcriptions": HEARD,
+    "/audio/translations": HEARD,
 }
 # Older lines are dropped, so that a demonstration can run for days.
 MAX_BILL_LINES = 100_000
@@ -209,6 +216,7 @@ class ScriptedProvider:
         try:
             request = self._with_what_went_before(wire.read(call.body))
             script = script_for(request.prompt, self._default)
+            script = script.when(request.tool_answered, request.offered_tools)
         except (RequestError, ScriptError) as error:
             return self._error(400, wire.error_body(400, str(error), _INVALID, None), clock)
         if script.refuse:
@@ -262,6 +270,8 @@ class ScriptedProvider:
             if not begun:
                 charge(0, Served.CUT)
         kind = b"text/event-stream; charset=utf-8" if request.stream else b"application/json"
+        if wire.kind is not None:
+            kind = wire.kind(request)
         headers = ((b"content-type", kind), (b"x-request-id", reply_id.encode()))
         rest = chain((replace(first, pause_ms=0),), steps)
         return ScriptedReply(200, headers, rest, clock, charge)

@@ -180,17 +180,19 @@ def test_a_price_with_every_class_and_a_context_tier_is_exact() -> None:
     section = PriceSection.model_validate(
         read(
             'input = 3\noutput = "15"\ncached = 0.3\ncache_write = 3.75\naudio_input = 40\n'
-            "reasoning = 16\naudio_output = 80\n[above.200000]\ninput = 6\noutput = 22.5"
+            "reasoning = 16\naudio_output = 80\nimage_input = 10\n"
+            "[above.200000]\ninput = 6\noutput = 22.5"
         )
     )
     price = section.to_price("big", 7)
-    usage = TokenUsage(1, 1, 1, 1, 1, 1, 1, 1)
+    usage = TokenUsage(1, 1, 1, 1, 1, 1, 1, 1, 1)
     assert cost(price, usage).by_class_pico == {
         "fresh": 3_000_000,
         "cached": 300_000,
         "cache_write": 3_750_000,
         "cache_write_1h": 6_000_000,
         "audio_input": 40_000_000,
+        "image_input": 10_000_000,
         "output": 15_000_000,
         "reasoning": 16_000_000,
         "audio_output": 80_000_000,
@@ -224,7 +226,7 @@ def test_the_version_of_a_written_price_follows_its_rates() -> None:
 @pytest.mark.parametrize(
     ("values", "hint"),
     [
-        ({"input": "1"}, "Field required"),
+        ({"input": "1"}, "output is missing"),
         ({**RATES, "input": "-1"}, "zero or more dollars"),
         ({**RATES, "input": "1000001"}, "at most 1000000 dollars"),
         ({**RATES, "imput": "1"}, "Extra inputs"),

@@ -18,11 +18,17 @@ from budgets.usage import TokenUsage
 PLAIN = {"mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06}
 
 
-def imported(tmp_path: Path, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """The card's prices for one model of a made-up map."""
+def entry_of(tmp_path: Path, fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The card's entry for the one model of a made-up map."""
     path = tmp_path / "map.json"
     path.write_text(json.dumps({"m": fields}))
-    entry = json.loads(import_litellm_prices(path).text)["models"].get("m")
+    entry: dict[str, Any] | None = json.loads(import_litellm_prices(path).text)["models"].get("m")
+    return entry
+
+
+def imported(tmp_path: Path, fields: dict[str, Any]) -> Any:
+    """The prices of that entry, None where there is none."""
+    entry = entry_of(tmp_path, fields)
     return None if entry is None else entry["prices"]
 
 
@@ -135,7 +141,7 @@ def test_ranges_become_context_tiers_with_every_class_named(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "fields",
     [
-        {**PLAIN, "mode": "image_generation"},
+        {**PLAIN, "mode": "rerank"},
         {"mode": "chat", "input_cost_per_token": 1e-06},
         {"mode": "chat", "output_cost_per_second": 0.1},
         {**PLAIN, "input_cost_per_token": -1},
@@ -151,6 +157,33 @@ def test_what_is_not_billed_by_the_token_stays_out(tmp_path: Path, fields: dict[
 def test_an_embedding_has_no_output_to_pay(tmp_path: Path) -> None:
     prices = imported(tmp_path, {"mode": "embedding", "input_cost_per_token": 1e-08})
     assert prices == {"default": {"0": {"fresh": 10_000, "output": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "units"),
+    [
+        ({"mode": "image_generation", "output_cost_per_image": 0.04}, {"images": 4 * 10**10}),
+        ({"mode": "audio_speech", "input_cost_per_character": 1.5e-05}, {"characters": 15 * 10**6}),
+        ({"mode": "audio_transcription", "input_cost_per_second": 0.0001}, {"sound_ms": 10**5}),
+    ],
+)
+def test_what_is_billed_by_the_piece_has_a_unit_price(
+    tmp_path: Path, fields: dict[str, Any], units: dict[str, int]
+) -> None:
+    assert entry_of(tmp_path, fields) == {"prices": {"default": {"0": {}}}, "units": units}
+
+
+def test_images_are_billed_by_the_token_where_tokens_have_a_price(tmp_path: Path) -> None:
+    fields = {
+        "mode": "image_generation",
+        "input_cost_per_token": 5e-06,
+        "input_cost_per_image_token": 1e-05,
+        "output_cost_per_token": 1e-05,
+        "output_cost_per_image_token": 4e-05,
+        "output_cost_per_image": 0.04,
+    }
+    rates = {"fresh": 5_000_000, "image_input": 10_000_000, "output": 40_000_000}
+    assert entry_of(tmp_path, fields) == {"prices": {"default": {"0": rates}}}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"'])

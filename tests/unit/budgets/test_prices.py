@@ -1,7 +1,9 @@
 """Costs are exact, ceilings are never too low, and affordability is never one token off."""
 
 import math
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, localcontext
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ from budgets.prices import (
     cost,
     make_price,
 )
-from budgets.usage import INPUT_CLASSES, OUTPUT_CLASSES, TOKEN_CLASSES, TokenUsage
+from budgets.usage import INPUT_CLASSES, OUTPUT_CLASSES, TOKEN_CLASSES, UNITS, TokenUsage
 
 RATES = st.integers(0, 10**9)
 PLAIN = st.fixed_dictionaries(
@@ -59,6 +61,42 @@ def test_a_cost_is_what_decimal_arithmetic_says(price: Price, usage: TokenUsage)
         assert found.total_nano == expected
         assert 0 <= Decimal(found.total_nano).scaleb(-9) - dollars < Decimal("1e-9")
     assert found.price_version == "v1"
+
+
+UNIT_RATES = st.dictionaries(st.sampled_from(UNITS), st.integers(0, 10**12), min_size=1)
+PIECES = st.fixed_dictionaries({name: st.integers(0, 10**6) for name in UNITS})
+
+
+@given(UNIT_RATES, PIECES, st.none() | PLAIN, USAGES)
+def test_pieces_cost_what_decimal_arithmetic_says_and_go_before_tokens(
+    rates: dict[str, int], pieces: dict[str, int], pico: dict[str, int] | None, usage: TokenUsage
+) -> None:
+    price = make_price("m", pico or {}, version="v1", units=rates)
+    assert price.by_tokens is (pico is not None)
+    both = usage.plus(TokenUsage(**pieces))
+    found = cost(price, both)
+    if not any(pieces[unit] for unit in rates):
+        assert found == cost(replace(price, units={}), usage)
+        return
+    dollars = sum((Decimal(rates[unit]).scaleb(-12) * pieces[unit] for unit in rates), Decimal(0))
+    assert 0 <= Decimal(found.total_nano).scaleb(-9) - dollars < Decimal("1e-9")
+    assert found.input_nano + found.output_nano == found.total_nano
+    assert found.input_nano >= 0 and found.output_nano >= 0
+
+
+@given(UNIT_RATES, PIECES, PIECES)
+def test_more_pieces_never_cost_less(
+    rates: dict[str, int], pieces: dict[str, int], more: dict[str, int]
+) -> None:
+    price = make_price("m", {}, version="v1", units=rates)
+    some = TokenUsage(**pieces)
+    assert cost(price, some).total_nano <= cost(price, some.plus(TokenUsage(**more))).total_nano
+
+
+@pytest.mark.parametrize("units", [{"searches": 1}, {"images": -1}, {"images": 1.5}])
+def test_a_unit_price_that_cannot_be_right_is_refused(units: Any) -> None:
+    with pytest.raises(PriceError):
+        make_price("m", {}, version="v1", units=units)
 
 
 @given(PRICES, USAGES)

@@ -150,6 +150,8 @@ def test_a_price_is_shown_in_dollars_for_a_million_tokens() -> None:
     assert ["default", "0", "fresh", "1.25"] in [line.split() for line in text.splitlines()]
     assert ["flex", "0", "cached", "0.0625"] in [line.split() for line in text.splitlines()]
     assert "litellm-" in text
+    heard = price_text(read_card({"whisper-1"})["whisper-1"])
+    assert ["default", "0", "minutes", "6000.00"] in [line.split() for line in heard.splitlines()]
 
 
 def test_columns_line_up() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialects import chat, completions, embeddings, messages, responses
+from gateway.dialects import chat, completions, embeddings, media_style, messages, responses
 from gateway.dialects.port import Dialect
 from tests.unit.gateway.dialects.requests_made import (
     ALL,
@@ -15,8 +15,10 @@ from tests.unit.gateway.dialects.requests_made import (
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
+    IMAGES,
     MESSAGES,
     RESPONSES,
+    SPEECH,
     read,
 )
 
@@ -27,6 +29,8 @@ CONTROLS = {
     RESPONSES: responses.CONTROLS,
     MESSAGES: messages.CONTROLS,
     COUNT_TOKENS: messages.CONTROLS,
+    IMAGES: media_style.CONTROLS,
+    SPEECH: media_style.CONTROLS,
 }
 FIELDS = st.sampled_from(
     ["tools", "functions", "response_format", "prediction", "text", "instructions", "system",

@@ -14,10 +14,12 @@ from tests.unit.gateway.dialects.requests_made import (
     COMPLETIONS,
     COUNT_TOKENS,
     EMBEDDINGS,
+    FORMS,
     MESSAGES,
     PLAIN,
     RESPONSES,
     SAID,
+    SPEECH,
     read,
 )
 
@@ -33,7 +35,7 @@ def refusal(dialect: Dialect, **fields: Any) -> ApiError:
 
 
 def test_every_dialect_has_a_route_of_its_own() -> None:
-    assert set(BY_ROUTE) == set(PLAIN)
+    assert set(BY_ROUTE) == set(PLAIN) | set(FORMS)
     assert [dialect.route for dialect in ALL] == [f"/v1{dialect.path}" for dialect in ALL]
     assert len({dialect.name for dialect in ALL}) == len(ALL)
     assert [dialect for dialect in ALL if dialect.is_free] == [COUNT_TOKENS]
@@ -68,7 +70,7 @@ def test_a_body_that_is_no_request_is_refused_in_every_dialect(
 @pytest.mark.parametrize("dialect", ALL, ids=name_of)
 def test_the_plainest_request_is_read(dialect: Dialect) -> None:
     request = read(dialect)
-    assert (request.model, request.stream, request.choices) == ("m", False, 1)
+    assert (request.model, request.stream, request.choices) == ("m", dialect is SPEECH, 1)
     assert request.body == PLAIN[dialect.route]
     assert dialect.unseen(request) is None
     assert dialect.service_tier(request) == "default"

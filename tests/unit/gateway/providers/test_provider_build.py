@@ -101,7 +101,10 @@ def test_the_bound_of_the_answer_goes_where_the_host_reads_it(url: str, limit_fi
 @pytest.mark.parametrize(
     ("url", "dialects"),
     [
-        ("https://api.openai.com/v1", "chat completions responses embeddings"),
+        (
+            "https://api.openai.com/v1",
+            "chat completions responses embeddings images speech transcriptions",
+        ),
         ("https://x.openai.azure.com/openai/v1", "chat completions responses embeddings"),
         ("https://api.anthropic.com/v1", "chat messages count_tokens"),
         ("http://127.0.0.1:11434/v1", "chat completions embeddings"),

@@ -26,8 +26,13 @@ ASKED: dict[str, dict[str, Any]] = {
     "/embeddings": {"input": "one two"},
     "/messages": {"messages": [USER], "max_tokens": 9},
     "/messages/count_tokens": {"messages": [USER]},
+    "/images/generations": {"prompt": "one two"},
+    "/audio/speech": {"input": "one two", "stream_format": "sse"},
 }
 STREAMED = ["/chat/completions", "/completions", "/responses", "/messages"]
+ALWAYS_STREAMED = {"/audio/speech"}
+# What is asked in forms is tried in test_scripted_media.py.
+FORMS = {"/images/edits", "/audio/transcriptions", "/audio/translations"}
 
 
 def answers(
@@ -53,7 +58,8 @@ def answer(path: str, script: str = "echo", **fields: Any) -> tuple[bytes, list[
 
 
 def test_every_dialect_of_the_gateway_has_its_wire() -> None:
-    assert set(WIRES) == {dialect.path for dialect in BY_ROUTE.values()} == set(ASKED)
+    assert set(WIRES) == {dialect.path for dialect in BY_ROUTE.values()}
+    assert set(WIRES) == set(ASKED) | FORMS
 
 
 @pytest.mark.parametrize("path", ASKED)
@@ -61,6 +67,8 @@ def test_every_dialect_of_the_gateway_has_its_wire() -> None:
 def test_what_is_reported_is_what_is_billed(path: str, stream: bool) -> None:
     if stream and path not in STREAMED:
         pytest.skip("never streamed")
+    if path in ALWAYS_STREAMED:
+        stream = True
     dialect = next(one for one in BY_ROUTE.values() if one.path == path)
     fields = {"stream": stream, "stream_options": {"include_usage": True}} if stream else {}
     body, bill = answer(path, "chunks=5,cached=1,reasoning=2", **fields)
@@ -81,7 +89,7 @@ def test_what_is_reported_is_what_is_billed(path: str, stream: bool) -> None:
     assert usage is not None
     assert usage.input_tokens == line.prompt_tokens == 2
     assert usage.output_tokens == line.completion_tokens == (0 if "embed" in path else 7)
-    if "embed" not in path:
+    if path in STREAMED or "chat" in path:
         assert (
             (usage.cached, usage.reasoning) == (line.cached_tokens, line.reasoning_tokens) == (1, 2)
         )
@@ -179,3 +187,39 @@ def test_every_event_of_a_response_has_its_number_and_its_place() -> None:
             assert event["output_index"] == 0
     assert events[-1]["type"] == "response.completed"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "the water runs"
+
+
+CALLS_THEN = "#weir:tool=look,args=%7B%7D,then=Seen"
+TOOLS = {
+    "/chat/completions": {"type": "function", "function": {"name": "look"}},
+    "/responses": {"type": "namespace", "name": "eyes", "tools": [{"name": "look"}]},
+    "/messages": {"name": "look", "input_schema": {}},
+}
+RESULTS = {
+    "/chat/completions": {"role": "tool", "tool_call_id": "1", "content": "a cat"},
+    "/responses": {"type": "function_call_output", "call_id": "1", "output": "a cat"},
+    "/messages": {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": "a cat"},
+            {"type": "text", "text": "a note of the client"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("path", sorted(TOOLS))
+def test_a_tool_that_has_answered_is_followed_by_the_last_word(path: str) -> None:
+    asked = {"role": "user", "content": CALLS_THEN}
+    field = "input" if path == "/responses" else "messages"
+    plain = {**ASKED[path], field: [asked]}
+    offering = {**plain, "tools": [TOOLS[path]]}
+    answered = {**offering, field: [asked, RESULTS[path]]}
+    again = {**offering, field: [asked, RESULTS[path], asked]}
+    bodies, _ = answers(*((path, fields) for fields in (plain, offering, answered, again)))
+    assert [b"Seen" in body for body in bodies] == [True, False, True, False]
+    assert [b'"look"' in body.partition(b'"tools"')[0] for body in bodies[1:]] == [
+        True,
+        False,
+        True,
+    ]

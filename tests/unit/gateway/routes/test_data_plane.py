@@ -10,7 +10,7 @@ import pytest
 from gateway.dialects.index import BY_ROUTE
 from gateway.routes.data_plane import DataPlane
 from tests.unit.gateway.desks import Client, run
-from tests.unit.gateway.dialects.requests_made import PLAIN
+from tests.unit.gateway.dialects.requests_made import plain_body
 from tests.unit.gateway.gateways import CONFIG, SECRET, Opened, opened, settings_in
 
 DOCS = Path(__file__).resolve().parents[4] / "docs"
@@ -29,8 +29,8 @@ WITHOUT_MODELS = {
 }
 # What OpenAI and Anthropic have besides; none of it may reach a provider past the budgets.
 ELSEWHERE = """
-    audio/speech audio/transcriptions audio/translations batches conversations edits engines
-    fine_tuning/jobs files images/edits images/generations images/variations messages/batches
+    batches conversations edits engines
+    fine_tuning/jobs files images/variations messages/batches
     moderations rerank responses/compact responses/input_tokens responses/resp_1 threads uploads
     vector_stores videos realtime chat/completions/1 complete
 """
@@ -38,8 +38,9 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 
 async def ask(weir: Opened, method: str, path: str, *headers: tuple[bytes, bytes]) -> Client:
-    body = orjson.dumps({**PLAIN.get(path, {"model": "auto", "input": "x"}), "model": "auto"})
-    client = Client(body, headers=[(b"authorization", f"Bearer {SECRET.demo_key}".encode())])
+    client = Client(
+        plain_body(path, "auto"), headers=[(b"authorization", f"Bearer {SECRET.demo_key}".encode())]
+    )
     client.headers = [*client.headers, *headers]
     scope = {"type": "http", "method": method, "path": path, "headers": client.headers}
     await weir.application(scope, client.receive, client.send)
@@ -70,6 +71,20 @@ def test_what_is_not_budgeted_is_not_there(tmp_path: Path, path: str) -> None:
                 assert (await ask(weir, method, f"/v1/{path}")).status == 404
             report = await weir.gateway.audit()
             assert report["entries"] == 0
+
+    run(look())
+
+
+@pytest.mark.parametrize("path", ["batches", "batches/batch_1/cancel", "files", "files/file_1"])
+def test_batches_and_files_are_told_apart_from_a_slip_of_the_pen(tmp_path: Path, path: str) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            answer = await ask(weir, "POST", f"/v1/{path}")
+            assert (answer.status, orjson.loads(answer.text)["error"]["code"]) == (
+                404,
+                "unknown_url",
+            )
+            assert b"Batches and files are not served" in answer.text
 
     run(look())
 
@@ -113,7 +128,7 @@ VERSION = (b"anthropic-version", b"2023-06-01")
         ("POST", "/v1/messages/batches", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (), 404, "openai"),
-        ("POST", "/v1/audio/speech", (), 404, "openai"),
+        ("POST", "/v1/batches", (), 404, "openai"),
         ("GET", "/v1/embeddings", (), 405, "openai"),
     ],
 )
