@@ -5,7 +5,7 @@ BIN := .venv/bin
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := run
 
-.PHONY: setup run test lint bench lock nightly mutants clean
+.PHONY: setup clients run test lint bench lock nightly mutants clean
 
 setup: .venv/.installed
 	@:
@@ -18,17 +18,21 @@ setup: .venv/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The real clients of tests/clients, each in an environment of its own at .clients/.
+clients: setup
+	@.ci/clients
+
 run: setup
 	@exec $(BIN)/weir serve --port $(PORT)
 
 # The tools' own output comes first and pytest's closing line last.
-test: setup
+test: clients
 	@.ci/system-deps test
 	@$(MAKE) lint
 	@$(BIN)/python -m pytest
 
 # The long versions; 'make nightly PARTS="kills workers"' runs some of them (docs/guarantees.md).
-nightly: setup
+nightly: clients
 	@.ci/system-deps test
 	@.ci/nightly $(PARTS)
 
@@ -52,5 +56,5 @@ lock: setup
 
 # The ledger in data/ is not a cache and stays.
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants bench/results
+	rm -rf .venv .clients build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants bench/results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

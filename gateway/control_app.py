@@ -1,18 +1,39 @@
 """The control plane's FastAPI application: admin API and dashboard."""
 
+from importlib.metadata import version
+from typing import Any
+
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from gateway.condition import PACKAGE
 from gateway.control_services import ControlServices
 from gateway.errors import method_not_allowed, not_found
 from gateway.routes.admin import AdminServices, admin_router
 from gateway.routes.dashboard import DashboardServices, dashboard_router
 
 
+class _ControlApp(FastAPI):
+    """Describes what is answered here: a wrong body is a 400, not FastAPI's own 422."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            described["components"]["schemas"].pop(unused, None)
+        return described
+
+
 def build_control_app(services: ControlServices) -> FastAPI:
     """The routes under `/admin` and `/dashboard`; nothing in them raises HTTPException itself."""
-    application = FastAPI(
-        title="Weir admin API", docs_url=None, redoc_url=None, openapi_url="/admin/openapi.json"
+    application = _ControlApp(
+        title="Weir admin API",
+        version=version(PACKAGE),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/admin/openapi.json",
     )
     application.include_router(
         admin_router(
@@ -52,4 +73,6 @@ async def _refuse(request: Request, error: Exception) -> Response:
     wrong_method = isinstance(error, HTTPException) and error.status_code == 405
     told = method_not_allowed(method, path) if wrong_method else not_found(method, path)
     headers = {name.decode(): value.decode() for name, value in told.headers()}
+    if isinstance(error, HTTPException) and wrong_method:
+        headers |= error.headers or {}  # `Allow`
     return Response(told.body(), told.status, headers)

@@ -19,7 +19,7 @@ from gateway.run_grants import PREFIX, InvalidRunTokenError, RunGrant, read, sig
 
 DEMO_KEY_ID = "demo"
 ADMIN_KEY_ID = "admin"
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+KEY_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 
 
 class KeyRegistryError(ValueError):
@@ -177,7 +177,7 @@ def _built_in_keys(secret: Secret, org: str, *, demo: bool) -> dict[bytes, Princ
 
 
 def _check_new(new: NewKey) -> None:
-    if not _NAME.fullmatch(new.name):
+    if not KEY_NAME.fullmatch(new.name):
         raise KeyRegistryError("name: expected 1 to 128 characters without control characters")
     if not TEAM_NAME.fullmatch(new.team):
         raise KeyRegistryError(

@@ -69,8 +69,8 @@ class Spender:
             if isinstance(reply, Outcome):
                 outcome, headers = reply, None
             else:
-                headers = reply.headers
                 outcome = await self._relay(spending, reply, receive, send)
+                headers = reply.headers  # a whole answer that was read may have more to say
             price = await self._cost(spending, outcome)
             await self._settle(spending, outcome, price)
         finally:

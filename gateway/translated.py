@@ -2,7 +2,8 @@
 
 `Translated` stands before any provider and turns requests and answers of one dialect, whole and
 streamed; all others pass untouched. What a request says and the provider's dialect cannot carry is
-answered with 400, or left out and named in the header `x-weir-dropped`.
+answered with 400, or left out and named in the header `x-weir-dropped`. What an answer says and the
+caller's dialect cannot is named there as well, or in a stream by a comment before its end.
 """
 
 import time
@@ -24,12 +25,20 @@ from gateway.providers.port import (
     UpstreamFault,
     UpstreamReply,
 )
-from gateway.providers.whole_reply import RawHeaders, WholeReply, dropped_header
+from gateway.providers.whole_reply import (
+    DROPPED_HEADER,
+    RawHeaders,
+    WholeReply,
+    dropped_comment,
+    dropped_header,
+)
 
 _JSON = (b"content-type", b"application/json")
 _EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
-# Of the body as the provider sent it.
-_OF_THE_BODY = frozenset({b"content-encoding", b"content-length", b"content-type", b"etag"})
+# Of the body as the provider sent it, and what is written anew.
+_NOT_PASSED = frozenset(
+    {b"content-encoding", b"content-length", b"content-type", b"etag", DROPPED_HEADER}
+)
 # What one vendor's clients say to their own API.
 _VENDOR_PREFIXES = (b"anthropic-", b"openai-")
 
@@ -44,9 +53,6 @@ class _TranslatedReply:
         self._splitter = EventSplitter()
         self._is_stream = reply.status < 300 and _is_event_stream(reply.headers)
         self._ended = False
-        kept = [pair for pair in reply.headers if pair[0] not in _OF_THE_BODY]
-        kept.append(_EVENT_STREAM if self._is_stream else _JSON)
-        self._headers = [*kept, *dropped_header(asked.dropped)]
 
     @property
     def status(self) -> int:
@@ -54,7 +60,18 @@ class _TranslatedReply:
 
     @property
     def headers(self) -> RawHeaders:
-        return self._headers
+        """The provider's; those of a whole answer that was read say what was left out of it."""
+        theirs = self._reply.headers
+        kept = [pair for pair in theirs if pair[0] not in _NOT_PASSED]
+        kept.append(_EVENT_STREAM if self._is_stream else _JSON)
+        # Another translation may stand behind this one; one header tells of both.
+        dropped = [
+            told.decode("ascii", "replace") for name, told in theirs if name == DROPPED_HEADER
+        ]
+        dropped += self._asked.dropped
+        if not self._is_stream:
+            dropped += self._asked.writer.omissions.names
+        return [*kept, *dropped_header(dropped)]
 
     async def read_some(self) -> bytes:
         """The next events, or the whole answer; `b""` at its end; raise UpstreamError."""
@@ -68,7 +85,8 @@ class _TranslatedReply:
             if out := self._events(part):
                 return out
         self._ended = True
-        return self._events(b"\n\n") + self._asked.writer.end()
+        last, writer = self._events(b"\n\n"), self._asked.writer
+        return last + dropped_comment(writer.omissions.names) + writer.end()
 
     async def read(self) -> bytes:
         """The (rest of the) answer; raise UpstreamError."""
@@ -96,6 +114,8 @@ class _TranslatedReply:
         out = []
         for event in self._splitter.feed(part):
             data = data_of(event)
+            if data is None and event.startswith(b":"):
+                out.append(event)  # a sign of life while the model thinks, or our own word
             body = None if data is None or data == DONE else object_in(data)
             if body is not None:
                 try:

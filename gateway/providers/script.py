@@ -6,6 +6,7 @@ A script is `key=value,key=value`, values percent-encoded, `key` alone meaning `
     say=Hello%20there       this text
     chunks=50               so many words, one token each
     tool=get_weather        a call of this tool; `args=%7B%22city%22%3A%22Bonn%22%7D` its arguments
+    then=Done               this text instead, once the tool has answered or where it is not offered
     delay_ms=5              pause before every token; `first_delay_ms` before the first byte
     usage=none              never report usage, even when asked
     cached=10               report so many prompt tokens as cached; `reasoning` likewise for output
@@ -18,7 +19,7 @@ A script is `key=value,key=value`, values percent-encoded, `key` alone meaning `
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from urllib.parse import unquote
 
 DIRECTIVE = re.compile(r"#weir:(\S+)")
@@ -40,6 +41,7 @@ class Script:
     chunks: int | None = None
     tool: str | None = None
     args: str = "{}"
+    then: str | None = None
     delay_ms: int = 0
     first_delay_ms: int = 0
     usage: str = "auto"
@@ -59,6 +61,12 @@ class Script:
             count = MAX_CHUNKS if self.runaway else self.chunks
             return itertools.islice(itertools.cycle(WORDS), count)
         return iter(split_tokens(prompt if self.say is None else self.say))
+
+    def when(self, tool_answered: bool, offered: frozenset[str]) -> "Script":
+        """The script for a request: what `then` says where there is no tool to call (any more)."""
+        if self.then is None or (self.tool in offered and not tool_answered):
+            return self
+        return replace(self, tool=None, say=self.then, then=None)
 
 
 _LIMITS: Mapping[str, tuple[int, int]] = {
@@ -90,6 +98,8 @@ def parse_script(text: str) -> Script:
         raise ScriptError("usage: must be auto or none")
     if sum(key in values for key in ("echo", "say", "chunks", "tool")) > 1:
         raise ScriptError("echo, say, chunks, and tool exclude each other")
+    if "then" in values and "tool" not in values:
+        raise ScriptError("then: goes with a tool")
     return Script(**values)  # type: ignore[arg-type]  # _value gave each key its type
 
 

@@ -216,6 +216,7 @@ class ScriptedProvider:
         try:
             request = self._with_what_went_before(wire.read(call.body))
             script = script_for(request.prompt, self._default)
+            script = script.when(request.tool_answered, request.offered_tools)
         except (RequestError, ScriptError) as error:
             return self._error(400, wire.error_body(400, str(error), _INVALID, None), clock)
         if script.refuse:

@@ -30,7 +30,7 @@ def read_chat(body: bytes) -> ScriptedRequest:
     """Read the body of a chat completion; raise RequestError."""
     fields = read_object(body)
     messages = read_messages(fields, "messages")
-    prompt = last_of_user(messages)
+    prompt, tool_answered = last_of_user(messages)
     return ScriptedRequest(
         model=str(fields.get("model", "")),
         prompt=prompt,
@@ -39,6 +39,7 @@ def read_chat(body: bytes) -> ScriptedRequest:
         max_tokens=read_limit(fields, "max_completion_tokens", "max_tokens"),
         stream=fields.get("stream") is True,
         include_usage=_wants_usage(fields),
+        tool_answered=tool_answered,
         fields=fields,
     )
 

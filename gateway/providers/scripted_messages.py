@@ -42,7 +42,7 @@ def read_count(body: bytes) -> ScriptedRequest:
 def _request(fields: Mapping[str, Any], *, counting: bool) -> ScriptedRequest:
     messages = read_messages(fields, "messages")
     texts = [text_of(fields.get("system")), *(text_of(one.get("content")) for one in messages)]
-    prompt = last_of_user(messages)
+    prompt, tool_answered = last_of_user(messages)
     return ScriptedRequest(
         model=str(fields.get("model", "")),
         prompt=prompt,
@@ -50,6 +50,7 @@ def _request(fields: Mapping[str, Any], *, counting: bool) -> ScriptedRequest:
         prompt_tokens=tokens_in(texts),
         max_tokens=0 if counting else read_limit(fields, "max_tokens", least=0),
         stream=not counting and fields.get("stream") is True,
+        tool_answered=tool_answered,
         fields=fields,
     )
 

@@ -59,7 +59,7 @@ def read_response(body: bytes) -> ScriptedRequest:
     texts = [text_of(instructions)]
     for item in items:
         texts += [text_of(item.get(name)) for name in ("content", "output", "arguments")]
-    prompt = last_of_user(items)
+    prompt, tool_answered = last_of_user(items)
     return ScriptedRequest(
         model=str(fields.get("model", "")),
         prompt=prompt,
@@ -68,6 +68,7 @@ def read_response(body: bytes) -> ScriptedRequest:
         max_tokens=read_limit(fields, "max_output_tokens"),
         stream=fields.get("stream") is True,
         previous=previous or "",
+        tool_answered=tool_answered,
         fields=fields,
     )
 

@@ -15,6 +15,8 @@ import orjson
 
 from gateway.providers.script import Script, split_tokens
 
+_RESULT_ITEMS = frozenset({"function_call_output", "custom_tool_call_output"})
+
 
 class RequestError(ValueError):
     """A body that is no request of its dialect; the message names the field."""
@@ -26,7 +28,7 @@ class ScriptedRequest:
 
     `prompt` is the last thing the user says, which may hold a script. `prompts` has one entry for
     each choice to make: what it would echo. `previous` is the answer it goes on from. `fields` is
-    the whole body.
+    the whole body. `tool_answered` where a tool's result is the last word, not the user.
     """
 
     model: str
@@ -37,7 +39,13 @@ class ScriptedRequest:
     stream: bool
     include_usage: bool = False
     previous: str = ""
+    tool_answered: bool = False
     fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def offered_tools(self) -> frozenset[str]:
+        """The names of the tools that the request offers."""
+        return frozenset(_tool_names(self.fields.get("tools")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +216,41 @@ def read_messages(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any
     return messages
 
 
-def last_of_user(messages: Iterable[Mapping[str, Any]]) -> str:
-    """The text of the last message of a user; empty where there is none."""
-    said = [text_of(item.get("content")) for item in messages if item.get("role") == "user"]
-    return said[-1] if said else ""
+def last_of_user(messages: Iterable[Mapping[str, Any]]) -> tuple[str, bool]:
+    """The text of the last message of a user, empty where there is none; did a tool answer since?
+
+    Anthropic's clients send the results of tools as messages of the user, with notes beside them.
+    """
+    text, tool_answered = "", False
+    for item in messages:
+        if _is_result(item):
+            tool_answered = True
+        elif item.get("role") == "user":
+            text, tool_answered = text_of(item.get("content")), False
+    return text, tool_answered
+
+
+def _is_result(item: Mapping[str, Any]) -> bool:
+    """Whether a message or an item is what a tool answered, in any dialect."""
+    if item.get("role") == "tool" or item.get("type") in _RESULT_ITEMS:
+        return True
+    content = item.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") == "tool_result" for part in content
+    )
+
+
+def _tool_names(tools: object) -> Iterator[str]:
+    """The names in a list of tools, whatever its dialect; a namespace holds further tools."""
+    if not isinstance(tools, list):
+        return
+    for tool in tools:
+        if isinstance(tool, dict):
+            function = tool.get("function")
+            named = function if isinstance(function, dict) else tool
+            if isinstance(named.get("name"), str):
+                yield named["name"]
+            yield from _tool_names(tool.get("tools"))
 
 
 def text_of(content: object) -> str:

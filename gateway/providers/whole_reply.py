@@ -1,6 +1,6 @@
-"""A reply whose body is known, and the header in which a provider says what it left out."""
+"""A reply whose body is known, and how a provider says what it left out: header or comment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 DROPPED_HEADER = b"x-weir-dropped"
 # More names than fit here are cut off.
@@ -37,9 +37,18 @@ class WholeReply:
         """Nothing to let go."""
 
 
-def dropped_header(dropped: Sequence[str]) -> RawHeaders:
+def dropped_header(dropped: Iterable[str]) -> RawHeaders:
     """The header that names what was left out; no header where nothing was."""
-    if not dropped:
-        return []
+    names = _listed(dropped)
+    return [(DROPPED_HEADER, names)] if names else []
+
+
+def dropped_comment(dropped: Iterable[str]) -> bytes:
+    """The same inside a stream, as a comment, which clients pass over; empty where nothing was."""
+    names = _listed(dropped)
+    return b": %b: %b\n\n" % (DROPPED_HEADER, names) if names else b""
+
+
+def _listed(dropped: Iterable[str]) -> bytes:
     names = ",".join(dropped).encode("ascii", "replace")[:MAX_DROPPED_BYTES]
-    return [(DROPPED_HEADER, bytes(byte if 32 < byte < 127 else 63 for byte in names))]
+    return bytes(byte if 32 < byte < 127 else 63 for byte in names)

@@ -7,14 +7,17 @@ answers stands elsewhere. Errors have the shape of the data plane's.
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict
+from fastapi.security import APIKeyHeader, HTTPBearer
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from starlette.exceptions import HTTPException
 
+from budgets.config import TEAM_NAME, WORKFLOW_NAME
 from budgets.ledger import LedgerError
 from gateway.auth import Principal, Role
 from gateway.budget_advice import AdviceQuestion
@@ -26,8 +29,9 @@ from gateway.errors import (
     registry_unavailable,
     unauthorized,
 )
-from gateway.key_registry import KeyRegistry, KeyRegistryError, NewKey
+from gateway.key_registry import KEY_NAME, KeyRegistry, KeyRegistryError, NewKey
 from gateway.registries.port import KeyRecord, RegistryError
+from gateway.routes import admin_schema as shapes
 from gateway.routes.admin_budgets import BudgetAdmin, add_advice_route, add_budget_routes
 
 LOG = logging.getLogger("weir.admin")
@@ -53,14 +57,21 @@ class AdminServices:
     now_ms: Callable[[], int]
 
 
+# For the OpenAPI alone: `admin_only` is what looks at the key.
+_SCHEMES = (
+    HTTPBearer(scheme_name="admin key", auto_error=False, description="`sk-weir-...`"),
+    APIKeyHeader(name="x-api-key", scheme_name="admin key in x-api-key", auto_error=False),
+)
+
+
 class KeyRequest(BaseModel):
     """The body of `POST /admin/keys`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    team: str
-    workflow: str
+    name: Annotated[str, WithJsonSchema(shapes.name_of(KEY_NAME))]
+    team: Annotated[str, WithJsonSchema(shapes.name_of(TEAM_NAME))]
+    workflow: Annotated[str, WithJsonSchema(shapes.name_of(WORKFLOW_NAME))]
     role: Role = Role.DATA
     policy: str | None = None
 
@@ -78,6 +89,9 @@ class _AdminRoute(APIRoute):
                 return _error_response(error)
             except RequestValidationError as error:
                 return _error_response(_invalid_body(error))
+            except HTTPException:  # FastAPI's own, for a body that is no text at all
+                told = bad_request("The body cannot be read as JSON.", "body", "invalid_json")
+                return _error_response(told)
             except LedgerError:
                 return _error_response(ledger_unavailable())
             except RegistryError as error:
@@ -117,7 +131,8 @@ def admin_router(services: AdminServices) -> APIRouter:
         prefix="/admin",
         tags=["admin"],
         route_class=_AdminRoute,
-        dependencies=[Depends(admin_only)],
+        dependencies=[Depends(admin_only), *(Depends(scheme) for scheme in _SCHEMES)],
+        responses=shapes.REFUSALS,
     )
     _add_reading_routes(router, services)
     add_advice_route(router, services.advise)
@@ -127,7 +142,11 @@ def admin_router(services: AdminServices) -> APIRouter:
 
 
 def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
-    @router.get("/requests/{request_id}", summary="Why a request went where it went, and its cost")
+    @router.get(
+        "/requests/{request_id}",
+        summary="Why a request went where it went, and its cost",
+        responses=shapes.answers(shapes.RequestAnswer, shapes.BAD_REQUEST, shapes.NOT_FOUND),
+    )
     async def read_request(request_id: str) -> Response:
         found = await services.find_request(request_id)
         if found is None:
@@ -139,21 +158,38 @@ def _add_reading_routes(router: APIRouter, services: AdminServices) -> None:
             )
         return _json(found)
 
-    @router.get("/audit", summary="The ledger against telemetry, to the nano-dollar")
+    @router.get(
+        "/audit",
+        summary="The ledger against telemetry, to the nano-dollar",
+        responses=shapes.answers(shapes.AuditAnswer),
+    )
     async def read_audit() -> Response:
         return _json(await services.audit())
 
-    @router.get("/status", summary="The gateway's condition: ledger, providers, collector")
+    @router.get(
+        "/status",
+        summary="The gateway's condition: ledger, providers, collector",
+        responses=shapes.answers(shapes.StatusAnswer),
+    )
     async def read_status() -> Response:
         return _json(await services.status())
 
 
 def _add_key_routes(router: APIRouter, services: AdminServices) -> None:
-    @router.get("/keys", summary="Every key made here, without the keys themselves")
+    @router.get(
+        "/keys",
+        summary="Every key made here, without the keys themselves",
+        responses=shapes.answers(shapes.KeyList),
+    )
     async def list_keys() -> Response:
         return _json({"keys": [key_view(record) for record in await services.registry.list()]})
 
-    @router.post("/keys", status_code=201, summary="Make a key; the answer shows it once")
+    @router.post(
+        "/keys",
+        status_code=201,
+        summary="Make a key; the answer shows it once",
+        responses=shapes.answers(shapes.NewKeyAnswer, shapes.BAD_REQUEST, status=201),
+    )
     async def create_key(body: KeyRequest) -> Response:
         if body.policy is not None and body.policy not in services.policies:
             raise bad_request(f"There is no policy {body.policy!r}.", "policy")
@@ -164,7 +200,11 @@ def _add_key_routes(router: APIRouter, services: AdminServices) -> None:
             raise bad_request(f"{error}.", str(error).partition(":")[0]) from error
         return _json({**key_view(record), "key": key}, 201)
 
-    @router.delete("/keys/{key_id}", summary="Revoke a key for good")
+    @router.delete(
+        "/keys/{key_id}",
+        summary="Revoke a key for good",
+        responses=shapes.answers(shapes.Key, shapes.BAD_REQUEST, shapes.NOT_FOUND),
+    )
     async def revoke_key(key_id: str) -> Response:
         record = await services.registry.revoke(key_id, services.now_ms())
         if record is None:

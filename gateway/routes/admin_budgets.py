@@ -11,6 +11,7 @@ from gateway.budget_advice import AdviceFault, AdviceQuestion, read_question
 from gateway.budget_registry import BudgetFault, read_budget_json
 from gateway.errors import ApiError, bad_request
 from gateway.key_registry import KeyRegistry
+from gateway.routes import admin_schema as shapes
 
 
 class BudgetAdmin(Protocol):
@@ -32,7 +33,11 @@ def add_advice_route(
 ) -> None:
     """The route that says how large a budget has to be; add it before those of names."""
 
-    @router.get("/budgets/advice", summary="The cap that stops few normal runs, by workflow")
+    @router.get(
+        "/budgets/advice",
+        summary="The cap that stops few normal runs, by workflow",
+        responses=shapes.answers(shapes.AdviceAnswer, shapes.BAD_REQUEST),
+    )
     async def read_advice(
         workflow: str | None = None, days: str | None = None, stop_share: str | None = None
     ) -> Response:
@@ -45,11 +50,20 @@ def add_advice_route(
 def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegistry) -> None:
     """The routes under `/budgets`; the router lets nobody but admins in."""
 
-    @router.get("/budgets", summary="Each budget with what is posted, held and left")
+    @router.get(
+        "/budgets",
+        summary="Each budget with what is posted, held and left",
+        responses=shapes.answers(shapes.BudgetList),
+    )
     async def read_budgets() -> Response:
         return _json({"budgets": await budgets.rows()})
 
-    @router.put("/budgets", summary="Set a budget, in place of one of the same scope and window")
+    @router.put(
+        "/budgets",
+        summary="Set a budget, in place of one of the same scope and window",
+        responses=shapes.answers(shapes.BudgetAnswer, shapes.BAD_REQUEST),
+        openapi_extra=shapes.BUDGET_BODY,
+    )
     async def put_budget(request: Request) -> Response:
         try:
             section = read_budget_json(await request.body())
@@ -58,18 +72,30 @@ def add_budget_routes(router: APIRouter, budgets: BudgetAdmin, registry: KeyRegi
             raise bad_request(f"{error}.", error.key or None) from error
         return _json({"name": name, "budgets": await budgets.show(name)})
 
-    @router.get("/budgets/changes", summary="Who set or deleted which budget, the newest first")
+    @router.get(
+        "/budgets/changes",
+        summary="Who set or deleted which budget, the newest first",
+        responses=shapes.answers(shapes.ChangeList),
+    )
     async def read_changes() -> Response:
         return _json({"changes": await budgets.changes()})
 
-    @router.get("/budgets/{name:path}", summary="One budget with its rate and forecast")
+    @router.get(
+        "/budgets/{name:path}",
+        summary="One budget with its rate and forecast",
+        responses=shapes.answers(shapes.BudgetAnswer, shapes.BAD_REQUEST, shapes.NOT_FOUND),
+    )
     async def read_budget(name: str) -> Response:
         found = await budgets.show(name)
         if found is None:
             raise _unknown(name)
         return _json({"name": name, "budgets": found})
 
-    @router.delete("/budgets/{name:path}", summary="Delete a budget that was set here")
+    @router.delete(
+        "/budgets/{name:path}",
+        summary="Delete a budget that was set here",
+        responses=shapes.answers(shapes.DeletedBudget, shapes.BAD_REQUEST, shapes.NOT_FOUND),
+    )
     async def delete_budget(name: str, request: Request) -> Response:
         removed = await budgets.remove(name, _who(registry, request))
         if not removed:

@@ -187,7 +187,7 @@ def test_what_may_be_dropped_is_named_to_the_client(claude: Anthropic) -> None:
     raw = claude.messages.with_raw_response.create(
         model="lax", max_tokens=9, messages=SAID, extra_body={"top_k": 5}
     )
-    assert raw.headers["x-weir-dropped"] == "top_k"
+    assert raw.headers["x-weir-dropped"] == "top_k,answer.system_fingerprint"
 
 
 @pytest.mark.parametrize("name", ["responses", "messages"])

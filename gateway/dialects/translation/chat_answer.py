@@ -11,6 +11,7 @@ import orjson
 
 from gateway.dialects.openai_style import text_field
 from gateway.dialects.translation.chat_pieces import details, error_in
+from gateway.dialects.translation.port import Omissions
 
 _FINISH = {
     "end_turn": "stop",
@@ -23,6 +24,21 @@ _FINISH = {
 }
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 DONE = b"data: [DONE]\n\n"
+# What is carried of a message and its events, or says nothing that a chunk does not say by itself.
+_OF_A_MESSAGE = frozenset(
+    {"content", "id", "model", "role", "stop_reason", "stop_sequence", "type", "usage"}
+)
+_OF_A_COUNT = frozenset({"cache_creation", "output_tokens", "output_tokens_details"})
+_OF_A_COUNT |= frozenset(_INPUT_COUNTS)
+_OF_CREATION = frozenset({"ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"})
+_OF_A_LAST_EVENT = frozenset({"delta", "type", "usage"})
+_OF_A_LAST_DELTA = frozenset({"stop_reason", "stop_sequence"})
+_OF_A_BLOCK: Mapping[str, frozenset[str]] = {
+    "text": frozenset({"text", "type"}),
+    "tool_use": frozenset({"id", "input", "name", "type"}),
+}
+_THINKING = ("thinking", "redacted_thinking")
+_SILENT = frozenset({"content_block_stop", "message_stop", "ping"})
 
 
 class ChatWriter:
@@ -38,14 +54,17 @@ class ChatWriter:
         "_now_s",
         "_over",
         "_seals",
+        "_stop_text",
         "_usage",
         "_wants_usage",
+        "omissions",
     )
 
     def __init__(self, now_s: int, *, wants_usage: bool) -> None:
         self._now_s = now_s
         self._wants_usage = wants_usage
-        self._id = self._model = self._finish = ""
+        self._id = self._model = self._finish = self._stop_text = ""
+        self.omissions = Omissions()
         self._usage: dict[str, Any] = {}
         self._block: dict[str, Any] = {}
         self._calls = self._seals = 0
@@ -66,9 +85,10 @@ class ChatWriter:
         if kind == "content_block_stop":
             return self._stop()
         if kind == "message_delta":
+            self.omissions.rest(body, _OF_A_LAST_EVENT)
+            self.omissions.rest(details(body, "delta"), _OF_A_LAST_DELTA)
             self._merge(body.get("usage"))
-            reason = text_field(details(body, "delta"), "stop_reason")
-            self._finish = _FINISH.get(reason, "stop") if reason else self._finish
+            self._ended(details(body, "delta"))
         elif kind == "message_stop":
             self._over = True
         elif (error := error_in(body)) is not None:
@@ -76,6 +96,8 @@ class ChatWriter:
             message, named, code = error
             told = {"message": message, "type": named, "param": None, "code": code or None}
             return b"data: " + orjson.dumps({"error": told}) + b"\n\n"
+        elif kind not in _SILENT:
+            self.omissions.note(str(kind))
         return b""
 
     def end(self) -> bytes:
@@ -98,10 +120,13 @@ class ChatWriter:
         calls: list[dict[str, Any]] = []
         content = answer.get("content")
         for block in content if isinstance(content, list) else ():
-            kind = block.get("type") if isinstance(block, dict) else None
+            if not isinstance(block, dict):
+                continue
+            self._note(block)
+            kind = block.get("type")
             if kind == "text":
                 texts.append(text_field(block, "text"))
-            elif kind in ("thinking", "redacted_thinking"):
+            elif kind in _THINKING:
                 thoughts.append(text_field(block, "thinking"))
                 seals.append(block)
             elif kind == "tool_use":
@@ -113,27 +138,51 @@ class ChatWriter:
             message["thinking_blocks"] = seals
         if calls:
             message["tool_calls"] = calls
-        reason = text_field(answer, "stop_reason")
+        self._ended(answer)
         choice = {
             "index": 0,
             "message": message | {"refusal": None},
             "logprobs": None,
-            "finish_reason": _FINISH.get(reason, "stop"),
+            "finish_reason": self._finish or "stop",
+            **self._what_stopped(),
         }
         head = self._head("chat.completion")
         return {**head, "choices": [choice], "usage": usage_of(self._usage)}
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         self._id, self._model = text_field(message, "id"), text_field(message, "model")
+        self.omissions.rest(message, _OF_A_MESSAGE)
         self._merge(message.get("usage"))
+
+    def _ended(self, told: Mapping[str, Any]) -> None:
+        """Keep why it ended, and at which stop sequence."""
+        if reason := text_field(told, "stop_reason"):
+            self._finish = _FINISH.get(reason, "stop")
+        self._stop_text = text_field(told, "stop_sequence") or self._stop_text
+
+    def _what_stopped(self) -> dict[str, str]:
+        """The stop sequence that ended the text, where vLLM tells it as well."""
+        return {"stop_reason": self._stop_text} if self._stop_text else {}
+
+    def _note(self, block: Mapping[str, Any]) -> None:
+        """Note a block, or a part of one, that chat has no word for; thinking goes along whole."""
+        kind = block.get("type")
+        known = _OF_A_BLOCK.get(str(kind))
+        if known is not None:
+            self.omissions.rest(block, known, f"content.{kind}.")
+        elif kind not in _THINKING:
+            self.omissions.note(f"content.{kind}")
 
     def _merge(self, report: object) -> None:
         """Later counts stand: they are cumulative."""
         if isinstance(report, dict):
+            self.omissions.rest(report, _OF_A_COUNT, "usage.")
+            self.omissions.rest(details(report, "cache_creation"), _OF_CREATION, "usage.")
             self._usage |= {name: found for name, found in report.items() if found is not None}
 
     def _start(self, block: Mapping[str, Any]) -> bytes:
         self._block = dict(block)
+        self._note(block)
         kind = block.get("type")
         if kind == "tool_use":
             self._calls += 1
@@ -155,10 +204,14 @@ class ChatWriter:
             return self._chunk({"reasoning_content": thought})
         if kind == "signature_delta":
             self._block["signature"] = text_field(delta, "signature")
-        elif kind == "input_json_delta" and delta.get("partial_json"):
-            function = {"arguments": text_field(delta, "partial_json")}
-            call = {"index": self._calls - 1, "function": function}
-            return self._chunk({"tool_calls": [call]})
+        elif kind == "input_json_delta":
+            # What a tool of the provider's is given belongs to no call of the client's.
+            if self._block.get("type") == "tool_use" and delta.get("partial_json"):
+                function = {"arguments": text_field(delta, "partial_json")}
+                call = {"index": self._calls - 1, "function": function}
+                return self._chunk({"tool_calls": [call]})
+        else:
+            self.omissions.note(f"content.{kind}")
         return b""
 
     def _stop(self) -> bytes:
@@ -178,7 +231,10 @@ class ChatWriter:
         }
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": None}
+        choice["finish_reason"] = finish
+        if finish is not None:
+            choice |= self._what_stopped()
         chunk = {**self._head("chat.completion.chunk"), "choices": [choice]}
         return b"data: " + orjson.dumps(chunk) + b"\n\n"
 

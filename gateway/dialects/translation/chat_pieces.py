@@ -12,6 +12,15 @@ import orjson
 
 from budgets.value import value
 from gateway.dialects.openai_style import text_field
+from gateway.dialects.translation.port import Omissions
+
+# What is read here or needs no carrying: `obfuscation` only hides how long a chunk is.
+_KNOWN = frozenset({"choices", "created", "error", "id", "model", "object", "obfuscation", "usage"})
+_KNOWN_OF_A_CHOICE = frozenset({"delta", "finish_reason", "index", "message", "stop_reason"})
+_KNOWN_OF_WHAT_IS_SAID = frozenset(
+    {"content", "function_call", "reasoning", "reasoning_content", "refusal", "role", "tool_calls"}
+)
+_KNOWN_OF_A_CALL = frozenset({"function", "id", "index", "type"})
 
 
 class Kind(StrEnum):
@@ -38,7 +47,7 @@ class InterleavedCalls(ValueError):
 class ChatReader:
     """Reads the chunks of one choice. What is known so far stands in its fields."""
 
-    __slots__ = ("_call", "_calls", "finish", "id", "model", "stop_text", "usage")
+    __slots__ = ("_call", "_calls", "finish", "id", "model", "omissions", "stop_text", "usage")
 
     def __init__(self) -> None:
         self.id = ""
@@ -46,6 +55,7 @@ class ChatReader:
         self.finish = ""
         self.stop_text = ""
         self.usage: Mapping[str, Any] | None = None
+        self.omissions = Omissions()
         self._call: tuple[object, str] | None = None  # index and id of the call that is open
         self._calls: set[object] = set()
 
@@ -56,21 +66,31 @@ class ChatReader:
         usage = body.get("usage")
         if isinstance(usage, dict):
             self.usage = usage
+        self.omissions.rest(body, _KNOWN)
         choices = body.get("choices")
         pieces: list[Piece] = []
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict) or choice.get("index") not in (0, None):
+                self.omissions.note("choices[1]")
                 continue
+            self.omissions.rest(choice, _KNOWN_OF_A_CHOICE, "choices.")
             delta = choice.get("delta")
             said = delta if isinstance(delta, dict) else choice.get("message")
             if isinstance(said, dict):
                 pieces += self._said(said)
             self.finish = text_field(choice, "finish_reason") or self.finish
             # vLLM tells which stop sequence ended the text.
-            self.stop_text = text_field(choice, "stop_reason") or self.stop_text
+            stopped_at = choice.get("stop_reason")
+            if isinstance(stopped_at, str):
+                self.stop_text = stopped_at or self.stop_text
+            elif stopped_at is not None:  # the number of a token
+                self.omissions.note("choices.stop_reason")
         return pieces
 
     def _said(self, said: Mapping[str, Any]) -> Iterator[Piece]:
+        self.omissions.rest(said, _KNOWN_OF_WHAT_IS_SAID)
+        if isinstance(said.get("content"), list):
+            self._note_parts(said["content"])
         reasoning = text_field(said, "reasoning_content") or text_field(said, "reasoning")
         text, refusal = text_of(said.get("content")), text_field(said, "refusal")
         if reasoning or text or refusal:
@@ -89,7 +109,15 @@ class ChatReader:
         if isinstance(older, dict):
             yield from self._called({"index": 0, "function": older})
 
+    def _note_parts(self, parts: list[Any]) -> None:
+        """Contents in parts are read as text alone."""
+        for part in parts:
+            if not (isinstance(part, dict) and "text" in part):
+                kind = part.get("type") if isinstance(part, dict) else None
+                self.omissions.note(f"content.{kind}")
+
     def _called(self, call: Mapping[str, Any]) -> Iterator[Piece]:
+        self.omissions.rest(call, _KNOWN_OF_A_CALL, "tool_calls.")
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         index, name, call_id = call.get("index"), text_field(function, "name"), call.get("id")

@@ -16,6 +16,7 @@ from gateway.dialects.translation.chat_pieces import (
     details,
     error_in,
 )
+from gateway.dialects.translation.port import Omissions
 from gateway.providers.unsigned import UNSIGNED
 
 _STOP_REASONS = {
@@ -25,6 +26,13 @@ _STOP_REASONS = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+# The parts of a usage report that messages have a count for.
+_COUNTS = frozenset(
+    {"completion_tokens", "completion_tokens_details", "prompt_tokens", "prompt_tokens_details"}
+    | {"total_tokens"}
+)
+_INPUT_COUNTS = frozenset({"cache_write_1h_tokens", "cache_write_tokens", "cached_tokens"})
+_OUTPUT_COUNTS = frozenset({"reasoning_tokens"})
 _DELTAS = {"text": ("text_delta", "text"), "thinking": ("thinking_delta", "thinking")}
 
 
@@ -42,6 +50,11 @@ class MessageWriter:
         self._refused = False
         self._failed = False
 
+    @property
+    def omissions(self) -> Omissions:
+        """What was left out so far."""
+        return self._reader.omissions
+
     def event(self, body: Mapping[str, Any]) -> bytes:
         """The message's events for one chunk; raise InterleavedCalls."""
         if (error := error_in(body)) is not None:
@@ -49,6 +62,8 @@ class MessageWriter:
             return named_event("error", error_object(*error))
         out = []
         pieces = self._reader.read(body)
+        if isinstance(body.get("usage"), dict):
+            self._note_counts(body["usage"])
         if not self._started:
             self._started = True
             out.append(named_event("message_start", self._start()))
@@ -81,6 +96,12 @@ class MessageWriter:
             "stop_sequence": self._stop_sequence(),
             "usage": usage_of(self._reader.usage),
         }
+
+    def _note_counts(self, usage: Mapping[str, Any]) -> None:
+        noted = self.omissions
+        noted.rest(usage, _COUNTS, "usage.")
+        noted.rest(details(usage, "prompt_tokens_details"), _INPUT_COUNTS, "usage.")
+        noted.rest(details(usage, "completion_tokens_details"), _OUTPUT_COUNTS, "usage.")
 
     def _start(self) -> dict[str, Any]:
         """SDKs want a count of the input, which is not known yet: meters take 0 for none."""

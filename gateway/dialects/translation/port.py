@@ -4,11 +4,13 @@
     Asked           the request as the provider reads it, and what turns its answer back
     AnswerWriter    writes one answer, whole or streamed, in the words of the caller
     Target          what is known of the provider's own dialect
-    Losses          what could not be carried: refused, or named
+    Losses          what of a request could not be carried: refused, or named
+    Omissions       what of an answer was left out, by name
 
 Nothing is lost in silence. A field that would change the answer and has no counterpart is refused
 with its name (400), or left out and named where the provider's section allows it. A hint, which the
-answer does not depend on, is left out and named.
+answer does not depend on, is left out and named. So is what an answer says and the caller's dialect
+has no word for.
 """
 
 from collections.abc import Mapping
@@ -17,6 +19,9 @@ from typing import Any, Protocol
 
 from budgets.value import value
 from gateway.errors import ApiError, bad_request
+
+MAX_OMISSIONS = 32
+_LONGEST_NAME = 120
 
 
 @value
@@ -69,8 +74,32 @@ def unsupported(name: str, why: str) -> ApiError:
     )
 
 
+class Omissions:
+    """Collects the names of what is left out of one answer, `MAX_OMISSIONS` at most."""
+
+    __slots__ = ("names",)
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+
+    def note(self, name: str) -> None:
+        """Remember that something of this name was left out."""
+        if len(self.names) < MAX_OMISSIONS:
+            self.names["answer." + name[:_LONGEST_NAME]] = None
+
+    def rest(self, found: Mapping[str, Any], known: frozenset[str], where: str = "") -> None:
+        """Note every field that the translation does not read, if it says anything."""
+        for name in found.keys() - known:
+            if found[name]:
+                self.note(where + name)
+
+
 class AnswerWriter(Protocol):
-    """Writes one answer in the words of the caller."""
+    """Writes one answer in the words of the caller. `omissions` grow while it does."""
+
+    @property
+    def omissions(self) -> Omissions:
+        """What was left out so far."""
 
     def event(self, body: Mapping[str, Any]) -> bytes:
         """The caller's events for one event of the provider's, none or several."""

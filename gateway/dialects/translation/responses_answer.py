@@ -16,6 +16,7 @@ from gateway.dialects.translation.chat_pieces import (
     error_in,
 )
 from gateway.dialects.translation.custom_input import CustomInput
+from gateway.dialects.translation.port import Omissions
 from gateway.dialects.translation.response_tools import ToolNames
 
 _PART_OF = {Kind.TEXT: "output_text", Kind.REFUSAL: "refusal", Kind.REASONING: "reasoning_text"}
@@ -25,6 +26,11 @@ _EVENT_OF = {
     "reasoning_text": "response.reasoning_text",
 }
 _FIELD_OF = {"output_text": "text", "refusal": "refusal", "reasoning_text": "text"}
+# The details are passed as they come.
+_COUNTS = frozenset(
+    {"completion_tokens", "completion_tokens_details", "prompt_tokens", "prompt_tokens_details"}
+    | {"total_tokens"}
+)
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -56,9 +62,18 @@ class ResponseWriter:
         self._started = False
         self._failed = False
 
+    @property
+    def omissions(self) -> Omissions:
+        """What was left out so far."""
+        return self._reader.omissions
+
     def event(self, body: Mapping[str, Any]) -> bytes:
         """The response's events for one chunk; raise InterleavedCalls."""
         pieces = self._reader.read(body)
+        if isinstance(body.get("usage"), dict):
+            self.omissions.rest(body["usage"], _COUNTS, "usage.")
+        if self._reader.stop_text:
+            self.omissions.note("choices.stop_reason")
         out = []
         if not self._started:
             self._started = True

@@ -20,11 +20,14 @@ from gateway.wire import parse_object
 
 _HINTS = (
     "client_metadata",
+    "metadata",
     "prompt_cache_key",
     "prompt_cache_options",
     "prompt_cache_retention",
     "safety_identifier",
+    "store",
 )
+_SAYS_NOTHING: tuple[object, ...] = (None, False, {})
 _CARRIED = ("temperature", "top_p", "user")
 _KNOWN = frozenset(
     {
@@ -34,12 +37,10 @@ _KNOWN = frozenset(
         "instructions",
         "max_output_tokens",
         "max_tool_calls",
-        "metadata",
         "model",
         "parallel_tool_calls",
         "reasoning",
         "service_tier",
-        "store",
         "stream",
         "stream_options",
         "text",
@@ -129,10 +130,8 @@ def _steering(
     if body.get("max_output_tokens") is not None:
         sent[target.limit_field] = body["max_output_tokens"]
     for name in _HINTS:
-        if body.get(name) is not None:
+        if body.get(name) not in _SAYS_NOTHING:
             losses.hint(name)
-    if body.get("store"):
-        losses.hint("store")
     if body.get("truncation") not in (None, "disabled"):
         losses.refuse("truncation", "shortens the input at the provider's")
     if body.get("top_logprobs"):

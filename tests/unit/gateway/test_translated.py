@@ -221,3 +221,21 @@ def test_names_in_the_header_are_bounded_and_printable() -> None:
     assert name == b"x-weir-dropped"
     assert content.startswith(b"tools[0],a??b?c,?,xxx")
     assert len(content) == MAX_DROPPED_BYTES
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_an_answer_says_and_the_caller_cannot_read_is_named(stream: bool) -> None:
+    async def scenario() -> None:
+        async with behind() as (provider, _):
+            reply = await provider.open(call("messages", "Hi", stream=stream))
+            body = await reply.read()
+            told = dict(reply.headers).get(b"x-weir-dropped", b"")
+        if stream:
+            assert told == b""
+            comment = b": x-weir-dropped: answer.system_fingerprint\n\n"
+            assert body.count(comment) == 1
+            assert body.index(comment) < body.index(b"event: message_stop")
+        else:
+            assert told == b"answer.system_fingerprint"
+
+    run(scenario())

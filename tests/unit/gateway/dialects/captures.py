@@ -43,13 +43,20 @@ FINDINGS: dict[str, Finding] = {
     "chat/audio": Finding(
         TokenUsage(fresh=19, audio_input=100, output=14, audio_output=97), "Hello there", hidden=1
     ),
+    "chat/cache_writes": Finding(
+        TokenUsage(fresh=300, cached=1200, cache_write=500, output=10, reasoning=40),
+        "Kept.",
+        hidden=1,
+    ),
     "chat/error": Finding(None, "Once", finished=False, failed=True),
+    "chat/length": Finding(TokenUsage(fresh=9, output=2), "Once upon", hidden=1),
     "chat/reasoning_with_comments": Finding(
         TokenUsage(fresh=10, output=5, reasoning=4), "The user greets.Two lines.", hidden=1
     ),
     "chat/refusal": Finding(
         TokenUsage(fresh=81, output=11), "I'm sorry, I cannot assist with that.", hidden=1
     ),
+    "chat/stop_sequence": Finding(TokenUsage(fresh=9, output=5), "One, two, ", hidden=1),
     "chat/text": Finding(
         TokenUsage(fresh=86, cached=1920, output=180, reasoning=120),
         "Gr\u00fc\u00dfe aus \u6771\u4eac \U0001f5fc",
@@ -61,9 +68,15 @@ FINDINGS: dict[str, Finding] = {
         hidden=1,
     ),
     "chat/truncated": Finding(None, "Once upon a", finished=False),
+    "chat/two_choices": Finding(TokenUsage(fresh=8, output=4), "HeadsTails.!", hidden=1),
+    "chat/unknown_fields": Finding(TokenUsage(fresh=7, output=2), "Seen.", hidden=1),
+    "completions/comments": Finding(
+        TokenUsage(fresh=14, cached=16, output=3), "Two lines.", hidden=1
+    ),
     "completions/text": Finding(
         TokenUsage(fresh=5, output=8), "ThisThat is was a test one", hidden=1
     ),
+    "completions/truncated": Finding(None, "Once upon", finished=False),
     "messages/cache": Finding(
         TokenUsage(fresh=21, cached=188_086, cache_write=1_000, cache_write_1h=111, output=393),
         "Noted.",
@@ -72,6 +85,9 @@ FINDINGS: dict[str, Finding] = {
     "messages/error": Finding(
         None, "Once", finished=False, failed=True, early=TokenUsage(fresh=25, output=1)
     ),
+    "messages/max_tokens": Finding(
+        TokenUsage(fresh=12, output=2), "Once upon", early=TokenUsage(fresh=12, output=1)
+    ),
     "messages/parallel_tools": Finding(
         TokenUsage(fresh=472, output=89),
         'Okay, let\'s check.get_weather{"location": "San Francisco, CA"}get_time{"zone": "PST"}',
@@ -79,6 +95,9 @@ FINDINGS: dict[str, Finding] = {
     ),
     "messages/refusal": Finding(
         TokenUsage(fresh=564, output=22), "I can't", early=TokenUsage(fresh=564, output=1)
+    ),
+    "messages/stop_sequence": Finding(
+        TokenUsage(fresh=11, output=6), "One, two, ", early=TokenUsage(fresh=11, output=1)
     ),
     "messages/text": Finding(
         TokenUsage(fresh=25, output=15),
@@ -101,6 +120,7 @@ FINDINGS: dict[str, Finding] = {
         early=TokenUsage(fresh=2_679, output=3),
         uses={"web_search_requests": 1},
     ),
+    "responses/comments": Finding(TokenUsage(fresh=14, output=4), "Two lines."),
     "responses/custom_tool": Finding(
         TokenUsage(fresh=75, output=33), "apply_patch*** Begin Patch\n"
     ),

@@ -45,7 +45,9 @@ def read_through(name: str, whole: bytes, sizes: list[int]) -> tuple[Meter, list
 
 
 def test_every_capture_has_a_finding_and_every_finding_a_capture() -> None:
-    on_disk = {path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.*")}
+    on_disk = {
+        path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.sse")
+    }
     assert on_disk == set(FINDINGS)
 
 

@@ -183,6 +183,7 @@ def test_a_call_cut_before_its_answer_is_billed_for_its_prompt() -> None:
         ("echo=no", "echo: stands alone"),
         ("usage=maybe", "usage: must be auto or none"),
         ("say=a,chunks=3", "exclude each other"),
+        ("then=a", "goes with a tool"),
     ],
 )
 def test_a_script_that_cannot_be_read_is_refused_with_key_and_fix(text: str, words: str) -> None:

@@ -187,3 +187,39 @@ def test_every_event_of_a_response_has_its_number_and_its_place() -> None:
             assert event["output_index"] == 0
     assert events[-1]["type"] == "response.completed"
     assert events[-1]["response"]["output"][0]["content"][0]["text"] == "the water runs"
+
+
+CALLS_THEN = "#weir:tool=look,args=%7B%7D,then=Seen"
+TOOLS = {
+    "/chat/completions": {"type": "function", "function": {"name": "look"}},
+    "/responses": {"type": "namespace", "name": "eyes", "tools": [{"name": "look"}]},
+    "/messages": {"name": "look", "input_schema": {}},
+}
+RESULTS = {
+    "/chat/completions": {"role": "tool", "tool_call_id": "1", "content": "a cat"},
+    "/responses": {"type": "function_call_output", "call_id": "1", "output": "a cat"},
+    "/messages": {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": "a cat"},
+            {"type": "text", "text": "a note of the client"},
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("path", sorted(TOOLS))
+def test_a_tool_that_has_answered_is_followed_by_the_last_word(path: str) -> None:
+    asked = {"role": "user", "content": CALLS_THEN}
+    field = "input" if path == "/responses" else "messages"
+    plain = {**ASKED[path], field: [asked]}
+    offering = {**plain, "tools": [TOOLS[path]]}
+    answered = {**offering, field: [asked, RESULTS[path]]}
+    again = {**offering, field: [asked, RESULTS[path], asked]}
+    bodies, _ = answers(*((path, fields) for fields in (plain, offering, answered, again)))
+    assert [b"Seen" in body for body in bodies] == [True, False, True, False]
+    assert [b'"look"' in body.partition(b'"tools"')[0] for body in bodies[1:]] == [
+        True,
+        False,
+        True,
+    ]

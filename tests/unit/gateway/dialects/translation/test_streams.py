@@ -6,6 +6,7 @@ import pytest
 
 from budgets.usage import TokenUsage
 from gateway.dialects.translation.chat_pieces import InterleavedCalls
+from gateway.dialects.translation.port import MAX_OMISSIONS
 from tests.unit.gateway.dialects.captures import METERS, capture, meter_for
 from tests.unit.gateway.dialects.translation.translating import (
     ask,
@@ -204,3 +205,29 @@ def test_cached_and_reasoning_tokens_stay_what_they_are() -> None:
         meter = METERS[speech](1_000_000, len)
         meter.feed(written(ask(speech, stream=True).writer, stream))
         assert meter.usage == expected
+
+
+def test_what_a_providers_own_tool_was_given_is_no_call_of_the_clients() -> None:
+    writer = ask("chat", stream=True).writer
+    chunks = objects_in(written(writer, capture("messages/web_search")))
+    assert not any("tool_calls" in c["choices"][0]["delta"] for c in chunks if c["choices"])
+    assert set(writer.omissions.names) == {
+        "answer.content.citations_delta",
+        "answer.content.server_tool_use",
+        "answer.content.web_search_tool_result",
+        "answer.usage.server_tool_use",
+    }
+
+
+def test_names_of_omissions_are_bounded() -> None:
+    writer = ask("messages", stream=True).writer
+    writer.event({**chunk(content="Hi"), **{f"odd{n}" * 99: n + 1 for n in range(999)}})
+    assert len(writer.omissions.names) == MAX_OMISSIONS
+    assert max(map(len, writer.omissions.names)) < 200
+
+
+def test_what_says_nothing_is_no_omission() -> None:
+    for speech in ("messages", "responses"):
+        writer = ask(speech, stream=True).writer
+        writer.event({**chunk(content="Hi", annotations=[]), "service_tier": None})
+        assert not writer.omissions.names
