@@ -13,7 +13,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from fastapi.security import APIKeyHeader, HTTPBearer
+from fastapi.security import APIKeyHeader
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 from starlette.exceptions import HTTPException
 
@@ -59,7 +59,7 @@ class AdminServices:
 
 # For the OpenAPI alone: `admin_only` is what looks at the key.
 _SCHEMES = (
-    HTTPBearer(scheme_name="admin key", auto_error=False, description="`sk-weir-...`"),
+    shapes.BEARER,
     APIKeyHeader(name="x-api-key", scheme_name="admin key in x-api-key", auto_error=False),
 )
 

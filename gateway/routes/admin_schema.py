@@ -1,13 +1,14 @@
-"""What the admin API's answers look like, for its OpenAPI; the routes themselves write plain JSON.
+"""What the control plane answers, for its OpenAPI; the routes themselves write plain JSON.
 
 Amounts are whole numbers of nano-USD, or of what a row's `unit` says; times are milliseconds or
 seconds since 1970, as their names tell. A test asks a running gateway for all that is described.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 
 from budgets.actions import Action
@@ -15,6 +16,8 @@ from budgets.burndown import Outlook
 from budgets.scopes import Unit
 from gateway.auth import Role
 
+# For the description alone: each route looks at the key itself.
+BEARER = HTTPBearer(scheme_name="admin key", auto_error=False, description="`sk-weir-...`")
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -346,3 +349,39 @@ def answers(
     for one in more:
         found |= one
     return found
+
+
+class Told(_Open):
+    """Why the dashboard answers nothing."""
+
+    message: str
+
+
+class DashboardError(_Shape):
+    """Every refusal of the dashboard's data."""
+
+    error: Told
+
+
+_REFUSED: dict[str, Any] = {"model": DashboardError}
+
+
+def panel_answers(content: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What the data of a panel may be answered with."""
+    return {
+        200: {"description": "The panel", "content": dict(content)},
+        400: {**_REFUSED, "description": "No such period or scheme"},
+        401: {**_REFUSED, "description": "No admin"},
+        404: {**_REFUSED, "description": "No such panel"},
+        429: {**_REFUSED, "description": "Too many wrong keys"},
+    }
+
+
+def panel_parameters(periods: Iterable[str], schemes: Iterable[str]) -> list[dict[str, Any]]:
+    """What the data of a panel can be asked for."""
+    queries: dict[str, dict[str, Any]] = {
+        "period": {"type": "string", "enum": list(periods)},
+        "scheme": {"type": "string", "enum": list(schemes)},
+        "to_ms": {"type": "integer", "minimum": 1},
+    }
+    return [{"name": name, "in": "query", "schema": shape} for name, shape in queries.items()]

@@ -8,18 +8,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from dashboards.overview import Overview, OverviewRows, overview_of
 from dashboards.panels import PANELS, Panel
 from dashboards.payloads import panel_payload
-from dashboards.periods import DEFAULT_PERIOD, Period, PeriodError, period_at
+from dashboards.periods import DEFAULT_PERIOD, LABELS, Period, PeriodError, period_at
 from dashboards.request_page import request_of
 from dashboards.tables import csv_of
 from dashboards.theme import SCHEMES
+from gateway.routes import admin_schema as shapes
 from gateway.routes.dashboard_access import Denied, Gate
 
 if TYPE_CHECKING:
@@ -281,13 +283,33 @@ def _make_pages() -> "Pages":
 def dashboard_router(services: DashboardServices) -> APIRouter:
     """Every address under `/dashboard`, ready to be included in an app."""
     dashboard = _Dashboard(services)
-    router = APIRouter(prefix="/dashboard", include_in_schema=False)
-    router.add_api_route("/login", dashboard.login_page, methods=["GET"])
-    router.add_api_route("/login", dashboard.log_in, methods=["POST"])
-    router.add_api_route("/logout", dashboard.log_out, methods=["POST"])
-    router.add_api_route("", dashboard.overview, methods=["GET"])
-    router.add_api_route("/requests/{request_id}", dashboard.request_page, methods=["GET"])
-    router.add_api_route("/data/{panel_id}.json", dashboard.panel_json, methods=["GET"])
-    router.add_api_route("/data/{panel_id}.csv", dashboard.panel_csv, methods=["GET"])
-    router.add_api_route("/static/{name}", dashboard.static, methods=["GET"])
+    router = APIRouter(prefix="/dashboard")
+    pages = partial(router.add_api_route, include_in_schema=False)
+    pages("/login", dashboard.login_page, methods=["GET"])
+    pages("/login", dashboard.log_in, methods=["POST"])
+    pages("/logout", dashboard.log_out, methods=["POST"])
+    pages("", dashboard.overview, methods=["GET"])
+    pages("/requests/{request_id}", dashboard.request_page, methods=["GET"])
+    pages("/static/{name}", dashboard.static, methods=["GET"])
+    described = partial(
+        router.add_api_route,
+        tags=["dashboard"],
+        dependencies=[Depends(shapes.BEARER)],
+        openapi_extra={"parameters": shapes.panel_parameters(LABELS, SCHEMES)},
+    )
+    described(
+        "/data/{panel_id}.json",
+        dashboard.panel_json,
+        methods=["GET"],
+        summary="One panel's figure",
+        responses=shapes.panel_answers({"application/json": {"schema": {"type": "object"}}}),
+    )
+    described(
+        "/data/{panel_id}.csv",
+        dashboard.panel_csv,
+        methods=["GET"],
+        summary="One panel's rows",
+        response_class=Response,
+        responses=shapes.panel_answers({"text/csv": {"schema": {"type": "string"}}}),
+    )
     return router

@@ -15,6 +15,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi import checks
 
+from dashboards.panels import PANELS as PANELS_SHOWN
 from gateway.errors import unauthorized
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
@@ -46,6 +47,10 @@ OPERATIONS = (
     ("POST", "/admin/keys"),
     ("DELETE", "/admin/keys/{key_id}"),
 )
+PANELS = (
+    ("GET", "/dashboard/data/{panel_id}.json"),
+    ("GET", "/dashboard/data/{panel_id}.csv"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,7 @@ def known(weir: GatewayProcess) -> Mapping[str, list[str]]:
         "request_id": [answer.request_id for answer in asked],
         "name": names,
         "key_id": keys,
+        "panel_id": list(PANELS_SHOWN),
     }
 
 
@@ -89,7 +95,7 @@ def described(weir: GatewayProcess) -> BaseSchema:
 def test_every_route_is_described_and_every_description_is_tried(described: BaseSchema) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
     named = {(one.method.upper(), one.path.replace(":path", "")) for one in operations}
-    assert named == set(OPERATIONS)
+    assert named == {*OPERATIONS, *PANELS}
     assert all(one.definition.raw["security"] for one in operations)
 
 
@@ -116,7 +122,7 @@ def test_a_body_that_is_no_text_is_told_so(weir: GatewayProcess) -> None:
         assert (answer.status, answer.error["type"]) == (400, "invalid_request_error")
 
 
-@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+@pytest.mark.parametrize(("method", "path"), [*OPERATIONS, *PANELS])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 def test_answers_are_as_described(
     weir: GatewayProcess,
@@ -138,11 +144,11 @@ def test_answers_are_as_described(
         suppress_health_check=list(HealthCheck),
         database=None,
     )
-    @given(case=cases, choice=st.integers(0, 9))
-    def try_one(case: Case, choice: int) -> None:
+    @given(case=cases, choice=st.integers(0, 9), which=st.integers(0, 99))
+    def try_one(case: Case, choice: int, which: int) -> None:
         for name, values in known.items():
-            if name in case.path_parameters and choice < 2 * len(values):
-                case.path_parameters[name] = values[choice % len(values)]
+            if name in case.path_parameters and choice < 7:
+                case.path_parameters[name] = values[which % len(values)]
         response = case.call(
             base_url=weir.base_url, headers={"Authorization": f"Bearer {weir.admin_key}"}
         )
