@@ -9,12 +9,10 @@ from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
 from gateway.dialects import openai_style
-from gateway.dialects.events import EventMeter
+from gateway.dialects.choices import ChoiceMeter
 from gateway.dialects.openai_style import OpenAIErrors
 from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
 from gateway.dialects.unseen import Unseen
-from gateway.errors import ApiError
-from gateway.meter import Sighting
 from gateway.wire import read_chat_request, upstream_body
 
 # Fields that steer a request and never become part of the prompt.
@@ -50,34 +48,10 @@ _SPOKEN = dict.fromkeys(("content", "reasoning_content", "reasoning", "refusal")
 _CALLED = frozenset({"tool_calls", "function_call", "audio"})
 
 
-class ChatMeter(EventMeter):
+class ChatMeter(ChoiceMeter):
     """Meters one chat completion stream."""
 
     __slots__ = ()
-
-    @property
-    def torn(self) -> bool:
-        """Never told: not every provider ends with `[DONE]`."""
-        return False
-
-    def fail(self, error: ApiError, request_id: str) -> bytes:
-        return error.as_sse()
-
-    def _look_into(self, event: bytes, body: Mapping[str, Any]) -> Sighting:
-        if body.get("error") is not None:
-            self.error_seen = True
-        choices = body.get("choices")
-        report = body.get("usage")
-        if report is not None:
-            self._keep(usage_from_openai(report))
-        if isinstance(choices, list) and choices:
-            if not self.response_id:
-                self.response_id = openai_style.text_field(body, "id")
-            for choice in choices:
-                if isinstance(choice, dict):
-                    self._look_at(choice)
-            return Sighting(event)
-        return Sighting(event, only_usage=report is not None)
 
     def _look_at(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta")

@@ -9,12 +9,11 @@ from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
 from gateway.dialects import openai_style
-from gateway.dialects.events import EventMeter
+from gateway.dialects.choices import ChoiceMeter
 from gateway.dialects.openai_style import OpenAIErrors
 from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
 from gateway.dialects.unseen import Unseen
-from gateway.errors import ApiError, bad_request
-from gateway.meter import Sighting
+from gateway.errors import bad_request
 from gateway.wire import (
     flag,
     model_of,
@@ -52,34 +51,14 @@ DEFAULT_TOKENS = 16
 MAX_CHOICES = 2_048
 
 
-class CompletionMeter(EventMeter):
+class CompletionMeter(ChoiceMeter):
     """Meters one text completion stream."""
 
     __slots__ = ()
 
-    @property
-    def torn(self) -> bool:
-        """Never told: not every provider ends with `[DONE]`."""
-        return False
-
-    def fail(self, error: ApiError, request_id: str) -> bytes:
-        return error.as_sse()
-
-    def _look_into(self, event: bytes, body: Mapping[str, Any]) -> Sighting:
-        if body.get("error") is not None:
-            self.error_seen = True
-        choices = body.get("choices")
-        report = body.get("usage")
-        if report is not None:
-            self._keep(usage_from_openai(report))
-        if isinstance(choices, list) and choices:
-            if not self.response_id:
-                self.response_id = openai_style.text_field(body, "id")
-            for choice in choices:
-                if isinstance(choice, dict) and self.take(choice.get("text")):
-                    self.text_events += 1
-            return Sighting(event)
-        return Sighting(event, only_usage=report is not None)
+    def _look_at(self, choice: Mapping[str, Any]) -> None:
+        if self.take(choice.get("text")):
+            self.text_events += 1
 
 
 class Completions(OpenAIErrors):

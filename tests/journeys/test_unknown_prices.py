@@ -29,7 +29,7 @@ def up() -> Iterator[Upstream]:
     [
         ("", "models.tiny: has no price: 'up-tiny' is not on the price card"),
         ('price_from = "nobody-knows-it"', "models.tiny.price_from: 'nobody-knows-it' is not on"),
-        ('price = { input = "1" }', "models.tiny.price.output: is missing"),
+        ('price = { input = "1" }', "models.tiny.price: output is missing"),
         ('price = { input = "0", output = "0" }', "models.tiny.price: every rate is zero"),
         ('price = { input = "nan", output = "2" }', "models.tiny.price.input: "),
     ],

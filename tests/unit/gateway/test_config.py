@@ -186,7 +186,7 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) ->
         ('"gpt-4o-mini"', '"tiny"', 9, "models.tiny.aliases[0]", "already means"),
         ('"gpt-4o-mini"', '"a", "a"', 9, "models.tiny.aliases[1]", "already means"),
         ('input = "1"', 'input = "one"', 6, "models.tiny.price.input", "expected dollars"),
-        ('input = "1"', 'inptu = "1"', 6, "models.tiny.price.input", "is missing"),
+        ('input = "1"', 'inptu = "1"', 6, "models.tiny.price.inptu", "input"),
         ("max_output_tokens = 1024", "max_output_tokens = 9999", 4, "models.tiny", "exceed"),
         ("4096", '"many"', 7, "models.tiny.context_tokens", "valid integer"),
     ],

@@ -122,7 +122,7 @@ def test_a_dated_card_price_brings_its_service_tiers(tmp_path: Path) -> None:
     [
         ('price = { input = "0", output = "0" }', "prices[0].price", "every rate is zero"),
         ('price_from = "gtp-5"', "prices[0].price_from", "not on the price card"),
-        ('price = { input = "1" }', "prices[0].price.output", "is missing"),
+        ('price = { input = "1" }', "prices[0].price", "output is missing"),
     ],
 )
 def test_a_dated_price_is_checked_like_the_first(
