@@ -25,11 +25,12 @@ clients: setup
 run: setup
 	@exec $(BIN)/weir serve --port $(PORT)
 
-# The tools' own output comes first and pytest's closing line last.
+# The tools' own output comes first and pytest's closing line last. Two files of tests at a time:
+# most of them wait for processes rather than compute.
 test: clients
 	@.ci/system-deps test
 	@$(MAKE) lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The long versions; 'make nightly PARTS="kills workers"' runs some of them (docs/guarantees.md).
 nightly: clients
