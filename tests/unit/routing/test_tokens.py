@@ -1,8 +1,8 @@
 """The estimate of tokens stays near the cl100k encoding on text of many kinds."""
 
+import importlib.util
 from pathlib import Path
 
-import litellm
 import pytest
 import tiktoken
 
@@ -24,7 +24,10 @@ JAPANESE = "委員会は火曜日に集まり、図書館の新しい予定に�
 
 @pytest.fixture(scope="module")
 def cl100k(tmp_path_factory: pytest.TempPathFactory) -> tiktoken.Encoding:
-    bundled = Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers"
+    package = importlib.util.find_spec("litellm")
+    assert package is not None
+    assert package.origin is not None
+    bundled = Path(package.origin).parent / "litellm_core_utils" / "tokenizers"
     patch = pytest.MonkeyPatch()
     patch.setenv("TIKTOKEN_CACHE_DIR", str(bundled))
     encoding = tiktoken.get_encoding("cl100k_base")

@@ -158,7 +158,7 @@ def test_the_death_of_the_parent_alone_ends_the_child(tmp_path: Path) -> None:
         run(eventually(lambda: gone(child), "the child ended"))
 
 
-@pytest.mark.parametrize("parent_pid", [1, os.getpid()])
+@pytest.mark.parametrize("parent_pid", [1, os.getpid()], ids=["another parent", "at its end"])
 def test_a_child_whose_parent_has_gone_does_not_begin(parent_pid: int) -> None:
     """Another parent than announced, or an stdin that is at its end already."""
     ended = subprocess.run(
