@@ -110,6 +110,7 @@ class AttemptPlan:
         "_limits",
         "_made",
         "_places",
+        "_resorted",
         "_tried",
         "_waited_ms",
     )
@@ -125,6 +126,7 @@ class AttemptPlan:
         """`candidates` in order, without the last resort; `chance` gives numbers from 0 to 1."""
         self._cards = deque(candidates)
         self._last = last_resort
+        self._resorted: ModelCard | None = None
         self._limits = limits
         self._board = board
         self._chance = chance
@@ -143,7 +145,7 @@ class AttemptPlan:
         left = self._limits.attempts - self._made
         if failure.billed or left <= 0:
             return None
-        if failure.may_pass:
+        if failure.may_pass and place != self._resorted:
             self._tried[place] = failure.wait_ms
         else:
             self._tried.pop(place, None)
@@ -178,7 +180,8 @@ class AttemptPlan:
             return None
         # It is there for the moment in which nothing else works: its own breaker alone counts.
         usable = (place for place in self._board.order(card) if self._board.usable(place))
-        return next(usable, None)
+        self._resorted = next(usable, None)
+        return self._resorted
 
     def _may_ask(self, place: ModelCard) -> bool:
         if not self._board.usable(place):

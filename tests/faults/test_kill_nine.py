@@ -68,7 +68,8 @@ def close(weir: GatewayProcess, up: Upstream, calls: list[Call], rounds: int, bo
     assert weir.stop() == 0
     found = compare(calls, up.bill, weir.events(), books)
     print(rounds, found)
-    assert min(found.acknowledged, found.assumed, found.waited, found.grown) >= rounds
+    assert min(found.acknowledged, found.assumed, found.waited) >= rounds
+    assert found.grown > 0
 
 
 @pytest.mark.slow

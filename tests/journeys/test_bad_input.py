@@ -189,7 +189,7 @@ def test_a_bad_name_in_a_header_is_a_400_that_names_the_header(
         ("GET", CHAT, 405, "method_not_allowed"),
         ("PUT", CHAT, 405, "method_not_allowed"),
         ("DELETE", "/v1/models", 405, "method_not_allowed"),
-        ("POST", "/v1/embeddings", 404, "unknown_url"),
+        ("POST", "/v1/moderations", 404, "unknown_url"),
         ("POST", CHAT + "/", 404, "unknown_url"),
         ("POST", "//v1/chat/completions", 404, "unknown_url"),
         ("GET", "/v1/%00", 404, "unknown_url"),

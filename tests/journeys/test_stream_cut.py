@@ -33,7 +33,7 @@ def up() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, up: Upstream) -> Iterator[GatewayProcess]:
-    timeouts = "idle_s = 0.5\nfirst_byte_s = 0.7"
+    timeouts = "idle_s = 1.5\nfirst_byte_s = 3"
     config = upstream_config(up.base_url, budget("key:*", "50"), timeouts=timeouts)
     with gateway(tmp_path_factory.mktemp("weir"), config) as weir:
         yield weir
