@@ -245,6 +245,26 @@ def upstream_body(
     return splice(request.raw, request.body, changes) if changes else request.raw
 
 
+def renamed(request: ModelRequest, upstream_model: str) -> bytes:
+    """The bytes for the provider where it reads no more than another name for the model."""
+    if upstream_model == request.model:
+        return request.raw
+    return splice(request.raw, request.body, {"model": upstream_model})
+
+
+def unanswered(raw: bytes, body: Mapping[str, Any], model: str) -> ModelRequest:
+    """A request for which nothing is generated, so that nothing limits or streams it."""
+    return ModelRequest(
+        raw=raw,
+        body=body,
+        model=model,
+        stream=False,
+        wants_usage=True,
+        output_tokens=0,
+        choices=1,
+    )
+
+
 def asks_for_an_hour(raw: bytes) -> bool:
     """Whether a body may ask for a cache that is kept for an hour (`ttl` of `1h`); never too few.
 

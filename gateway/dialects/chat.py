@@ -7,12 +7,10 @@ transcript of spoken answers.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
-from gateway.dialects import openai_style
+from budgets.usage import TokenUsage, UsageFault, usage_from_openai
 from gateway.dialects.choices import ChoiceMeter
-from gateway.dialects.openai_style import OpenAIErrors
-from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
-from gateway.dialects.unseen import Unseen
+from gateway.dialects.openai_style import OpenAIStyle
+from gateway.dialects.port import Bounds, InputParts, Meter, ModelRequest
 from gateway.wire import read_chat_request, upstream_body
 
 # Fields that steer a request and never become part of the prompt.
@@ -96,15 +94,13 @@ def _named(call: object, field: str) -> Iterator[object]:
         yield call.get(field)
 
 
-class ChatCompletions(OpenAIErrors):
+class ChatCompletions(OpenAIStyle):
     """The dialect of `/v1/chat/completions`."""
 
     name = "chat.completions"
     speech = "chat"
     route = "/v1/chat/completions"
     path = "/chat/completions"
-    is_free = False
-    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         return read_chat_request(raw)
@@ -121,19 +117,7 @@ class ChatCompletions(OpenAIErrors):
         rest = {name: value for name, value in request.body.items() if name not in left}
         return InputParts([messages], rest, self.frames(request))
 
-    def unseen(self, request: ModelRequest) -> Unseen | None:
-        return None
-
-    def service_tier(self, request: ModelRequest) -> str:
-        return openai_style.service_tier(request)
-
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
-        return request.body
-
-    def claims(self, request: ModelRequest) -> Claims:
-        return openai_style.claims(request)
-
-    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return request.body
 
     def said(self, request: ModelRequest) -> Sequence[Any]:
@@ -142,12 +126,6 @@ class ChatCompletions(OpenAIErrors):
 
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
-
-    def extras_in(self, answer: object) -> UsageExtras:
-        return UsageExtras()
-
-    def id_in(self, answer: object) -> str:
-        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         choices = answer.get("choices") if isinstance(answer, dict) else None

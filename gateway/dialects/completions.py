@@ -4,15 +4,13 @@ A request may hold many prompts, each answered `n` times, or tried `best_of` tim
 generated and billed. Prompts may be tokens instead of text.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_openai
-from gateway.dialects import openai_style
+from budgets.usage import TokenUsage, UsageFault, usage_from_openai
 from gateway.dialects.choices import ChoiceMeter
-from gateway.dialects.openai_style import OpenAIErrors
-from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
-from gateway.dialects.unseen import Unseen
+from gateway.dialects.openai_style import OpenAIStyle
+from gateway.dialects.port import Bounds, InputParts, Meter, ModelRequest
 from gateway.errors import bad_request
 from gateway.wire import (
     flag,
@@ -61,15 +59,13 @@ class CompletionMeter(ChoiceMeter):
             self.text_events += 1
 
 
-class Completions(OpenAIErrors):
+class Completions(OpenAIStyle):
     """The dialect of `/v1/completions`."""
 
     name = "completions"
     speech = "completions"
     route = "/v1/completions"
     path = "/completions"
-    is_free = False
-    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
@@ -130,12 +126,6 @@ class Completions(OpenAIErrors):
         rest = {name: value for name, value in request.body.items() if name not in left}
         return InputParts(said, rest, len(prompts), token_ids)
 
-    def unseen(self, request: ModelRequest) -> Unseen | None:
-        return None
-
-    def service_tier(self, request: ModelRequest) -> str:
-        return openai_style.service_tier(request)
-
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
         """The longest prompt: each has a context window of its own."""
         said = [text for text in _prompts(request.body) if isinstance(text, str)]
@@ -150,23 +140,8 @@ class Completions(OpenAIErrors):
             view["response_format"] = request.body["response_format"]
         return view
 
-    def claims(self, request: ModelRequest) -> Claims:
-        return openai_style.claims(request)
-
-    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
-        return request.body
-
-    def said(self, request: ModelRequest) -> Sequence[Any]:
-        return ()
-
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_openai(answer.get("usage") if isinstance(answer, dict) else None)
-
-    def extras_in(self, answer: object) -> UsageExtras:
-        return UsageExtras()
-
-    def id_in(self, answer: object) -> str:
-        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         choices = answer.get("choices") if isinstance(answer, dict) else None

@@ -1,48 +1,34 @@
 """Embeddings: the dialect of `/v1/embeddings`. All of it is input; nothing is generated."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_embeddings
-from gateway.dialects import openai_style
+from budgets.usage import TokenUsage, UsageFault, usage_from_embeddings
 from gateway.dialects.chat import ChatMeter
-from gateway.dialects.openai_style import OpenAIErrors
-from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
-from gateway.dialects.unseen import Unseen
+from gateway.dialects.openai_style import OpenAIStyle
+from gateway.dialects.port import Bounds, InputParts, Meter, ModelRequest
 from gateway.errors import bad_request
-from gateway.wire import model_of, parse_object, splice
+from gateway.wire import model_of, parse_object, renamed, unanswered
 
 CONTROLS = frozenset({"dimensions", "encoding_format", "metadata", "model", "user"})
 
 
-class Embeddings(OpenAIErrors):
+class Embeddings(OpenAIStyle):
     """The dialect of `/v1/embeddings`; every input of a batch counts."""
 
     name = "embeddings"
     speech = "embeddings"
     route = "/v1/embeddings"
     path = "/embeddings"
-    is_free = False
-    goes_on = False
 
     def read(self, raw: bytes) -> ModelRequest:
         body = parse_object(raw)
         model = model_of(body)
         _inputs(body)
-        return ModelRequest(
-            raw=raw,
-            body=body,
-            model=model,
-            stream=False,
-            wants_usage=True,
-            output_tokens=0,
-            choices=1,
-        )
+        return unanswered(raw, body, model)
 
     def upstream_body(self, request: ModelRequest, upstream_model: str, bounds: Bounds) -> bytes:
-        if upstream_model == request.model:
-            return request.raw
-        return splice(request.raw, request.body, {"model": upstream_model})
+        return renamed(request, upstream_model)
 
     def frames(self, request: ModelRequest) -> int:
         return len(_inputs(request.body))
@@ -55,35 +41,14 @@ class Embeddings(OpenAIErrors):
         rest = {name: value for name, value in request.body.items() if name not in left}
         return InputParts(said, rest, len(inputs), token_ids)
 
-    def unseen(self, request: ModelRequest) -> Unseen | None:
-        return None
-
-    def service_tier(self, request: ModelRequest) -> str:
-        return openai_style.service_tier(request)
-
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
         """The longest input: each has a context window of its own."""
         said = [one for one in _inputs(request.body) if isinstance(one, str)]
         longest = [max(said, key=len)] if said else []
         return {"messages": [{"role": "user", "content": text} for text in longest]}
 
-    def claims(self, request: ModelRequest) -> Claims:
-        return openai_style.claims(request)
-
-    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
-        return request.body
-
-    def said(self, request: ModelRequest) -> Sequence[Any]:
-        return ()
-
     def usage_in(self, answer: object) -> TokenUsage | UsageFault:
         return usage_from_embeddings(answer.get("usage") if isinstance(answer, dict) else None)
-
-    def extras_in(self, answer: object) -> UsageExtras:
-        return UsageExtras()
-
-    def id_in(self, answer: object) -> str:
-        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         return ()

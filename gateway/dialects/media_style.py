@@ -1,34 +1,28 @@
 """What the dialects of images and sound share: no conversation, no tiers, OpenAI's errors."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault
 from gateway.dialects.events import EventMeter
-from gateway.dialects.openai_style import OpenAIErrors, text_field
+from gateway.dialects.openai_style import OpenAIStyle, text_field
 from gateway.dialects.port import Bounds, Claims, InputParts, ModelRequest
-from gateway.dialects.unseen import Unseen
 from gateway.errors import ApiError
 from gateway.forms import Form, with_model
 from gateway.meter import Sighting
-from gateway.wire import splice
+from gateway.wire import renamed
 
 # Fields that steer a request and never become part of what a model reads.
 CONTROLS = frozenset({"metadata", "model", "n", "stream", "user"})
 
 
-class MediaStyle(OpenAIErrors):
+class MediaStyle(OpenAIStyle):
     """Everything of a dialect that does not tell images from sound."""
 
-    is_free = False
-    goes_on = False
-
     def upstream_body(self, request: ModelRequest, upstream_model: str, bounds: Bounds) -> bytes:
-        if upstream_model == request.model:
-            return request.raw
-        if isinstance(request.body, Form):
+        if upstream_model != request.model and isinstance(request.body, Form):
             return with_model(request.raw, request.body, upstream_model)
-        return splice(request.raw, request.body, {"model": upstream_model})
+        return renamed(request, upstream_model)
 
     def frames(self, request: ModelRequest) -> int:
         return 1
@@ -36,9 +30,6 @@ class MediaStyle(OpenAIErrors):
     def input_parts(self, request: ModelRequest) -> InputParts:
         rest = {name: value for name, value in request.body.items() if name not in CONTROLS}
         return InputParts([], rest, 1)
-
-    def unseen(self, request: ModelRequest) -> Unseen | None:
-        return None
 
     def service_tier(self, request: ModelRequest) -> str:
         return "default"
@@ -53,15 +44,6 @@ class MediaStyle(OpenAIErrors):
 
     def parties(self, request: ModelRequest) -> Mapping[str, Any]:
         return {"user": text_field(request.body, "user")}
-
-    def said(self, request: ModelRequest) -> Sequence[Any]:
-        return ()
-
-    def extras_in(self, answer: object) -> UsageExtras:
-        return UsageExtras()
-
-    def id_in(self, answer: object) -> str:
-        return ""
 
     def texts_in(self, answer: object) -> Iterable[str]:
         """None that would be billed by its text."""

@@ -31,7 +31,9 @@ from gateway.wire import (
     parse_object,
     positive,
     refuse_other_limits,
+    renamed,
     splice,
+    unanswered,
 )
 
 LIMIT_FIELD = "max_tokens"
@@ -181,20 +183,10 @@ class CountTokens(Messages):
         body = parse_object(raw)
         model = model_of(body)
         check_messages(body)
-        return ModelRequest(
-            raw=raw,
-            body=body,
-            model=model,
-            stream=False,
-            wants_usage=True,
-            output_tokens=0,
-            choices=1,
-        )
+        return unanswered(raw, body, model)
 
     def upstream_body(self, request: ModelRequest, upstream_model: str, bounds: Bounds) -> bytes:
-        if upstream_model == request.model:
-            return request.raw
-        return splice(request.raw, request.body, {"model": upstream_model})
+        return renamed(request, upstream_model)
 
     def unseen(self, request: ModelRequest) -> Unseen | None:
         return None

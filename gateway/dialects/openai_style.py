@@ -1,9 +1,11 @@
 """What OpenAI's dialects share: who a request is for, its service tier, and how errors look."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from budgets.usage import UsageExtras
 from gateway.dialects.port import Claims, ModelRequest, Voice
+from gateway.dialects.unseen import Unseen
 from gateway.errors import ApiError
 
 # OpenAI answers to both names and bills both as priority.
@@ -52,6 +54,34 @@ class OpenAIErrors:
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         return error.as_sse()
+
+
+class OpenAIStyle(OpenAIErrors):
+    """What most of OpenAI's dialects have in common; each says for itself where it differs."""
+
+    is_free = False
+    goes_on = False
+
+    def unseen(self, request: ModelRequest) -> Unseen | None:
+        return None
+
+    def service_tier(self, request: ModelRequest) -> str:
+        return service_tier(request)
+
+    def claims(self, request: ModelRequest) -> Claims:
+        return claims(request)
+
+    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
+        return request.body
+
+    def said(self, request: ModelRequest) -> Sequence[Any]:
+        return ()
+
+    def extras_in(self, answer: object) -> UsageExtras:
+        return UsageExtras()
+
+    def id_in(self, answer: object) -> str:
+        return ""
 
 
 OPENAI: Voice = OpenAIErrors()

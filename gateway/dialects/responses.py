@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from budgets.usage import TokenUsage, UsageExtras, UsageFault, usage_from_responses
-from gateway.dialects import openai_style
-from gateway.dialects.openai_style import text_field
-from gateway.dialects.port import Bounds, Claims, InputParts, Meter, ModelRequest
+from gateway.dialects.openai_style import OpenAIStyle, text_field
+from gateway.dialects.port import Bounds, InputParts, Meter, ModelRequest
 from gateway.dialects.responses_stream import (
     ResponseMeter,
     error_event,
@@ -74,14 +73,13 @@ HOSTED_PREFIXES = ("web_search",)
 _TOOL_ITEMS = ("additional_tools", "tool_search_output")
 
 
-class Responses:
+class Responses(OpenAIStyle):
     """The dialect of `/v1/responses`."""
 
     name = "responses"
     speech = "responses"
     route = "/v1/responses"
     path = "/responses"
-    is_free = False
     goes_on = True
 
     def read(self, raw: bytes) -> ModelRequest:
@@ -151,17 +149,8 @@ class Responses:
             limit_field=TOOL_LIMIT_FIELD,
         )
 
-    def service_tier(self, request: ModelRequest) -> str:
-        return openai_style.service_tier(request)
-
     def chat_view(self, request: ModelRequest) -> Mapping[str, Any]:
         return as_chat(request.body)
-
-    def claims(self, request: ModelRequest) -> Claims:
-        return openai_style.claims(request)
-
-    def parties(self, request: ModelRequest) -> Mapping[str, Any]:
-        return request.body
 
     def said(self, request: ModelRequest) -> Sequence[Any]:
         return items_of(request.body)
@@ -180,12 +169,6 @@ class Responses:
 
     def meter(self, limit_tokens: int, count: Callable[[str], int]) -> Meter:
         return ResponseMeter(limit_tokens, count)
-
-    def error_body(self, error: ApiError, request_id: str) -> bytes:
-        return error.body()
-
-    def error_headers(self, error: ApiError, request_id: str) -> list[tuple[bytes, bytes]]:
-        return error.headers()
 
     def error_event(self, error: ApiError, request_id: str) -> bytes:
         return error_event(error, 0)
