@@ -98,6 +98,16 @@ class LedgerStore(Protocol):
     async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
         """Give the money back because nothing was billed; append the event where there is one."""
 
+    @property
+    def life(self) -> str:
+        """The life of the ledger: another one begins after a loss. Empty where there is but one."""
+
+    def recall(self, hold_id: str, life: str) -> None:
+        """Say in which life a hold was dispatched that another process is about to settle.
+
+        One that a later life does not know is put back by its settlement.
+        """
+
     async def record(self, event: OutboxEvent) -> None:
         """Append an event that moves no money, such as a refusal."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from gateway.batch_work import ELSEWHERE, BatchWork, open_batches
 from gateway.budget_advice import AdviceQuestion, advice_report
 from gateway.budget_board import BudgetBoard, Query
 from gateway.clock import now_ms
@@ -26,6 +27,7 @@ from gateway.config import Settings
 from gateway.control_plane import ControlPlane
 from gateway.control_services import ControlServices
 from gateway.data_dir import DataDir
+from gateway.desk import Desk
 from gateway.dialects.port import Dialect
 from gateway.errors import answered_elsewhere
 from gateway.forwarding import ControlDoor
@@ -36,7 +38,7 @@ from gateway.front import (
     desk_of,
     new_counter,
     open_books,
-    run_routes,
+    things_of,
 )
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
@@ -73,6 +75,8 @@ class Gateway:
     run_query: Query
     budgets: BudgetBoard
     condition: Condition
+    desk: Desk | None
+    kept: BatchWork
 
     @property
     def data(self) -> DataDir:
@@ -153,8 +157,22 @@ async def open_gateway(
         _keep_house(settings, books, budgets, stack)
         counter = new_counter(settings, role, providers)
         condition = condition_of(settings, role, books, counter, collector, alerts)
+        desk, kept = None, ELSEWHERE
+        if role.duties.answers:
+            desk = desk_of(settings, books, counter)
+            kept = open_batches(settings, desk, books.stores.objects, books.watch, stack)
         yield Gateway(
-            settings, role, books, counter, warehouse, collector, run_query, budgets, condition
+            settings,
+            role,
+            books,
+            counter,
+            warehouse,
+            collector,
+            run_query,
+            budgets,
+            condition,
+            desk,
+            kept,
         )
 
 
@@ -215,8 +233,8 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
     settings, books = gateway.settings, gateway.books
     answer: Answerer = _answered_elsewhere
     in_flight: Callable[[], int] = int  # none
-    if gateway.role.duties.answers:
-        lifecycle = Lifecycle(desk_of(settings, books, gateway.counter))
+    if gateway.desk is not None:
+        lifecycle = Lifecycle(gateway.desk)
         answer, in_flight = lifecycle.answer, lambda: lifecycle.under_way
     others = tuple if crew is None else crew.reports
     metrics = MetricsRoute(
@@ -229,7 +247,7 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
         control_plane=_control_plane(gateway, crew),
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
-        runs=run_routes(settings, gateway.role, books, gateway.counter),
+        things=things_of(settings, gateway.role, books, gateway.counter, gateway.kept),
         catalog=settings.catalog,
         readiness=gateway.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

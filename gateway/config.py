@@ -20,6 +20,7 @@ from budgets.budget_book import BudgetBook
 from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing, Section
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
+from gateway.config_batches import BatchesSection
 from gateway.config_checks import Named, check_references, standing_aliases
 from gateway.config_connected import connected_models, connected_policies, connected_tiers
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
@@ -123,6 +124,7 @@ class Settings:
     telemetry: TelemetrySection
     alerts: AlertsSection
     ledger: LedgerSection
+    batches: BatchesSection
     off: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
     raw: bytes = field(default=b"", repr=False)
@@ -136,6 +138,7 @@ class _Sections:
     telemetry: TelemetrySection | None
     alerts: AlertsSection | None
     ledger: LedgerSection | None
+    batches: BatchesSection | None
     providers: Mapping[str, ProviderSection]
     models: Mapping[str, ModelSection]
     pricing: Mapping[str, ModelPricing]
@@ -148,6 +151,7 @@ _SERVER: Shape[ServerSection] = Shape(ServerSection)
 _TELEMETRY: Shape[TelemetrySection] = Shape(TelemetrySection)
 _ALERTS: Shape[AlertsSection] = Shape(AlertsSection)
 _LEDGER: Shape[LedgerSection] = Shape(LedgerSection)
+_BATCHES: Shape[BatchesSection] = Shape(BatchesSection)
 _PROVIDER: Shape[ProviderSection] = Shape(ProviderSection)
 _PRICING: Shape[ModelPricing] = Shape(ModelPricing)
 _MODEL: Shape[ModelSection] = Shape(ModelSection, also=ModelPricing)
@@ -164,6 +168,7 @@ _TOP_LEVEL = (
     "budgets",
     "telemetry",
     "alerts",
+    "batches",
 )
 
 
@@ -197,6 +202,7 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
         or sections.telemetry is None
         or sections.alerts is None
         or sections.ledger is None
+        or sections.batches is None
     ):
         raise AssertionError("a section is missing without a fault")
     catalog, policies = _wire_routing(text, sections, models, tiers)
@@ -212,6 +218,7 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
         telemetry=sections.telemetry,
         alerts=sections.alerts,
         ledger=sections.ledger,
+        batches=sections.batches,
         off=off,
         env=env,
         raw=text.raw,
@@ -230,6 +237,7 @@ def _read_sections(text: ConfigText, faults: FaultList) -> _Sections:
         telemetry=read_section(faults, ("telemetry",), values.get("telemetry", {}), _TELEMETRY),
         alerts=read_section(faults, ("alerts",), values.get("alerts", {}), _ALERTS),
         ledger=read_section(faults, ("ledger",), values.get("ledger", {}), _LEDGER),
+        batches=read_section(faults, ("batches",), values.get("batches", {}), _BATCHES),
         providers=read_tables(faults, ("providers",), values.get("providers", {}), _PROVIDER),
         models=read_tables(faults, ("models",), models, _MODEL),
         pricing=read_tables(faults, ("models",), prices, _PRICING),

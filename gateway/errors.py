@@ -100,8 +100,10 @@ def admin_key_required() -> ApiError:
 
 def not_found(method: str, path: str) -> ApiError:
     why = "See docs/api.md for the routes."
-    if path.startswith(("/v1/batches", "/v1/files", "/v1/uploads")):
-        why = "Batches and files are not served: a batch costs hours after it was admitted."
+    if path.startswith("/v1/uploads"):
+        why = "Send the file in one piece to /v1/files."
+    elif path.startswith("/v1/messages/batches"):
+        why = "Anthropic's batches are not served; those of /v1/batches are."
     return ApiError(404, "unknown_url", f"Unknown request URL: {method} {path}. {why}")
 
 

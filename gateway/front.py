@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from budgets.ledger import LedgerError
 from budgets.openings import counting_names
 from gateway.auth import Secret, load_secret
+from gateway.batch_work import BatchWork, open_batches
 from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry
 from gateway.budgets_in_effect import BudgetsInEffect
@@ -51,7 +52,7 @@ from gateway.providers.presets import OPENAI_KINDS
 from gateway.registries.port import AlertStore, RegistryError
 from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
-from gateway.routes.data_plane import DataPlane, Handler
+from gateway.routes.data_plane import DataPlane, Handler, Things
 from gateway.routes.metrics import MetricsRoute
 from gateway.routes.runs import RunRoutes, RunServices
 from gateway.run_inference import RunInference
@@ -114,6 +115,7 @@ class Front:
     counter: Counter
     condition: Condition
     lifecycle: Lifecycle
+    kept: BatchWork
     link: ControlLink | None
 
     @property
@@ -246,8 +248,10 @@ async def open_front(
         _keep_up(books, stack)
         counter = new_counter(settings, role, providers)
         condition = condition_of(settings, role, books, counter)
-        lifecycle = Lifecycle(desk_of(settings, books, counter))
-        yield Front(settings, role, books, counter, condition, lifecycle, link)
+        desk = desk_of(settings, books, counter)
+        kept = open_batches(settings, desk, books.stores.objects, books.watch, stack)
+        lifecycle = Lifecycle(desk)
+        yield Front(settings, role, books, counter, condition, lifecycle, kept, link)
 
 
 def _keep_up(books: Books, stack: AsyncExitStack) -> None:
@@ -310,8 +314,12 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     )
 
 
-def run_routes(settings: Settings, role: ServeRole, books: Books, counter: Counter) -> RunRoutes:
-    """Opens runs with budgets of their own, in a process that answers their requests."""
+def things_of(
+    settings: Settings, role: ServeRole, books: Books, counter: Counter, kept: BatchWork
+) -> Things:
+    """Opens runs with budgets of their own, and keeps files and batches, where requests are
+    answered.
+    """
     services = RunServices(
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
@@ -323,7 +331,7 @@ def run_routes(settings: Settings, role: ServeRole, books: Books, counter: Count
         now_ms=now_ms,
         opens=role.duties.answers,
     )
-    return RunRoutes(services)
+    return Things(RunRoutes(services), kept.files, kept.batches)
 
 
 async def _refresh_budgets(current: BudgetsInEffect) -> None:
@@ -353,7 +361,7 @@ def build_front(front: Front) -> DataPlane:
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
-        runs=run_routes(settings, front.role, books, front.counter),
+        things=things_of(settings, front.role, books, front.counter, front.kept),
         catalog=settings.catalog,
         readiness=front.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

@@ -23,7 +23,7 @@ _TOKENS = tuple(f"{name}_tokens" for name in RECORDED_CLASSES)
 _POSTED = (
     "SELECT event_id, kind, request_id, admitted_ms, ended_ms, org, team, key_id, workflow, "
     "run_id, run_source, landed, parent_runs_json, user_id, tags_json, model, usage_source, "
-    f"cost_nano, overrun_nano, {', '.join(_TOKENS)}, "
+    f"cost_nano, overrun_nano, batch_requests, batch_failed, {', '.join(_TOKENS)}, "
     "CASE kind WHEN 'run_killed' THEN decision_json ELSE '' END AS decision_json FROM event "
     "WHERE kind <> 'refusal' AND CAST(epoch_ms(ended_ms) AS DATE) = CAST($day AS DATE) "
     "ORDER BY ended_ms, event_id"
@@ -106,11 +106,13 @@ def _bill(row: Row, settlement: Settlement, charges: Sequence[Charge]) -> Bill:
     if settlement.state is HoldState.RELEASED:
         return Bill(tokens)
     posted = postings(charges, settlement.posted_nano, tokens)
-    if settlement.correction and posted:
+    answered, failed = row["batch_requests"], row["batch_failed"]
+    if posted and (settlement.correction or answered or failed):
+        # The expiry counted the request, or each one of a batch.
+        requests = -failed if settlement.correction else answered
         units = [charge.unit for charge in charges]
-        posted = tuple(
-            [0 if unit is Unit.REQUESTS else took for unit, took in zip(units, posted, strict=True)]
-        )
+        takes = zip(units, posted, strict=True)
+        posted = tuple([requests if unit is Unit.REQUESTS else took for unit, took in takes])
     return Bill(tokens, posted=posted)
 
 

@@ -22,26 +22,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from budgets.admission import surveyed
-from budgets.budget_book import tightest
-from budgets.kills import gates, killed_by, shut
-from budgets.landing import landing, landing_account, strips
+from budgets.kills import killed_by
+from budgets.landing import landing_account, strips
 from budgets.ledger import BudgetsChangedError, LedgerError, Refusal, Reservation
-from budgets.scopes import Charge, ScopeKind, Unit
+from budgets.scopes import ScopeKind
 from budgets.thresholds import pressure_on
+from gateway.charging import charges_of, refused
 from gateway.clock import new_request_id
 from gateway.desk import Asking, Call, Denial, Desk, Spending
 from gateway.dialects.port import Dialect
 from gateway.errors import (
     ApiError,
     budget_busy,
-    budget_exceeded,
     internal_error,
     ledger_unavailable,
     no_route,
     overloaded,
     run_killed,
 )
-from gateway.identity import OWN_RUN, Asked, Identity, identify
+from gateway.identity import OWN_RUN, Asked, identify
 from gateway.landings import approach_of
 from gateway.outage import reserve, survey
 from gateway.quotes import Bid, Quoter
@@ -203,7 +202,7 @@ class Lifecycle:
         asked = Asked(request_id, dict(headers), dialect.parties(request), said)
         identity = identify(principal, asked, self._desk.ids, self._desk.inference)
         admitted_ms = self._desk.now_ms()
-        charges = () if dialect.is_free else self._charges(identity, admitted_ms)
+        charges = () if dialect.is_free else charges_of(self._desk.budgets, identity, admitted_ms)
         return Call(
             request_id,
             started_s,
@@ -218,21 +217,11 @@ class Lifecycle:
             query=scope.get("query_string", b""),
         )
 
-    def _charges(self, identity: Identity, now_ms: int) -> tuple[Charge, ...]:
-        book, lone_run = self._desk.budgets, identity.run_source == OWN_RUN
-        charges = book.charges(identity.scopes, now_ms // 1000, lone_run=lone_run)
-        if identity.granted:
-            charges = tightest((*charges, *identity.granted))
-        if identity.lands and not lone_run:
-            charges = landing(charges, identity.scopes.run)
-        if book.kills:
-            charges += gates(charges, identity.scopes, lone_run=lone_run)
-        return charges
-
     def _readmitted(self, call: Call, waited_ms: float) -> Call:
         """The request as of now: a window may have begun anew, or a budget changed, meanwhile."""
         now_ms, budgets = self._desk.now_ms(), self._desk.budgets.version
-        charges = () if call.dialect.is_free else self._charges(call.identity, now_ms)
+        book = self._desk.budgets
+        charges = () if call.dialect.is_free else charges_of(book, call.identity, now_ms)
         return replace(call, now_ms=now_ms, charges=charges, budgets=budgets, waited_ms=waited_ms)
 
     # 3 ------------------------------------------------------------------------------------
@@ -351,7 +340,7 @@ class Lifecycle:
             hold = await reserve(self._desk, wish)
         if isinstance(hold, Refusal):
             if not hold.only_held:
-                error = _refused(hold, wish.charges)
+                error = refused(hold, wish.charges)
                 landable = asking.approach
                 return Denial(route, error if landable is None else landable.told(error, hold))
             return Denial(route, budget_busy(hold, line.retry_after_s), budget_key(hold.account))
@@ -379,13 +368,3 @@ class Lifecycle:
             tokens=max(bid.tokens for bid in bids.values()),
             budgets=call.budgets,
         )
-
-
-def _refused(refusal: Refusal, charges: Iterable[Charge]) -> ApiError:
-    """The error for a refusal: a budget without room, or the gate of a run killed just now."""
-    for charge in charges:
-        if charge.account == refusal.account:
-            if charge.unit is Unit.GATE:
-                return run_killed(shut(charge))
-            return budget_exceeded(refusal, charge.budget)
-    return budget_exceeded(refusal)

@@ -7,7 +7,8 @@ for all others the bytes do (`gateway/input_size.py`).
 
 import asyncio
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ class Tokenizer:
         if sum(map(len, texts)) <= OFF_LOOP_CHARS:
             return _spoken(encoding, texts)
         return await asyncio.to_thread(_spoken, encoding, texts)
+
+    async def counter(self, vocabulary: str) -> Callable[[Sequence[str]], int]:
+        """The same for many requests, to be used in a thread."""
+        await self.spoken_tokens(vocabulary, ())
+        return partial(_spoken, self._loaded[vocabulary])
 
     def count(self, text: str) -> int:
         """Tokens of a text; about 0.3 ms for 1,000 tokens."""

@@ -290,6 +290,18 @@ def splice(raw: bytes, body: Mapping[str, Any], changes: Mapping[str, Any]) -> b
     return raw
 
 
+def splice_inside(
+    raw: bytes, member: str, inner: Mapping[str, Any], changes: Mapping[str, Any]
+) -> bytes:
+    """The same for the object that is a member of the outermost one; `inner` is its content."""
+    text = raw.decode()
+    for key, start, end in _members(text):
+        if key == member:
+            inside = splice(text[start:end].encode(), inner, changes)
+            return b"".join((text[:start].encode(), inside, text[end:].encode()))
+    raise ValueError(f"no member is called {member!r}")
+
+
 def _append(raw: bytes, added: Mapping[str, Any], has_members: bool) -> bytes:
     end = raw.rindex(b"}")
     members = orjson.dumps(added)[1:-1]
@@ -341,6 +353,7 @@ __all__ = [
     "read_chat_request",
     "refuse_other_limits",
     "splice",
+    "splice_inside",
     "stream_options",
     "upstream_body",
 ]

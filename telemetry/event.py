@@ -107,6 +107,8 @@ class TelemetryEvent:
     landed: bool = False
     attempts_json: str = "[]"
     attribution_json: str = "{}"
+    batch_requests: int = 0
+    batch_failed: int = 0
 
     def to_json(self) -> bytes:
         """The event as one JSON object."""

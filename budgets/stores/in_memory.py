@@ -119,6 +119,13 @@ class InMemoryLedger:
     async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
         return self._engine.release(hold, event)
 
+    @property
+    def life(self) -> str:
+        return ""
+
+    def recall(self, hold_id: str, life: str) -> None:
+        """It has one life."""
+
     async def record(self, event: OutboxEvent) -> None:
         self._engine.record(event)
 

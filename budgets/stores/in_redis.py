@@ -230,6 +230,13 @@ class RedisLedger:
     async def release(self, hold: Hold, event: OutboxEvent | None) -> Settlement:
         return await self._endings.release(hold, event)
 
+    @property
+    def life(self) -> str:
+        return self._lane.epoch
+
+    def recall(self, hold_id: str, life: str) -> None:
+        self._endings.recall(hold_id, life)
+
     async def record(self, event: OutboxEvent) -> None:
         await self._lane.call("record", b"", event.event_id.encode(), event.payload)
 

@@ -96,6 +96,13 @@ class SqliteLedger:
         await self._turn.committed()
         return settlement
 
+    @property
+    def life(self) -> str:
+        return ""
+
+    def recall(self, hold_id: str, life: str) -> None:
+        """A file forgets nothing."""
+
     async def record(self, event: OutboxEvent) -> None:
         with self._turn:
             self._engine.record(event)

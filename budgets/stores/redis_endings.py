@@ -67,6 +67,10 @@ class Endings:
         """Remember in which life of the ledger a hold was dispatched."""
         self._sent_in[hold_id] = self._lane.epoch
 
+    def recall(self, hold_id: str, epoch: str) -> None:
+        """The same of a hold that another process dispatched."""
+        self._sent_in.setdefault(hold_id, epoch)
+
     async def settle(
         self, hold: Hold, cost_nano: int, event: OutboxEvent, bill: Bill
     ) -> Settlement:

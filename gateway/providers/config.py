@@ -43,6 +43,9 @@ DialectName = Literal[
     "transcriptions",
 ]
 Dialects = Annotated[tuple[DialectName, ...], Field(min_length=1)]
+# Beside its dialects a provider may keep files and work batches off.
+BATCHES = "batches"
+Offers = Annotated[tuple[DialectName | Literal["batches"], ...], Field(min_length=1)]
 OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -136,7 +139,7 @@ class OpenAIHttpSection(_HttpSection):
         "xai",
     ]
     # At api.openai.com and Azure also responses; at api.anthropic.com messages and count_tokens.
-    dialects: Dialects = ("chat", "completions", "embeddings")
+    dialects: Offers = ("chat", "completions", "embeddings")
     api_key_header: HeaderName = "authorization"
     organization: HeaderValue | None = None
     project: HeaderValue | None = None
@@ -244,7 +247,7 @@ class ScriptedSection(_ProviderSection):
     """Answers from a script, without a network."""
 
     kind: Literal["scripted"]
-    dialects: Dialects = (
+    dialects: Offers = (
         "chat",
         "completions",
         "responses",
@@ -254,6 +257,7 @@ class ScriptedSection(_ProviderSection):
         "images",
         "speech",
         "transcriptions",
+        "batches",
     )
     default: str = "echo"
 

@@ -100,13 +100,13 @@ class HttpProvider:
             if name not in own:
                 headers = (*headers, header)
                 said.add(name)
-        for header in self._defaults:
+        for header in self._defaults if call.body else self._settings.default_headers:
             if header[0] not in said:
                 headers = (*headers, header)
         rewrite = self._settings.rewrite
         body = call.body if rewrite is None else rewrite(call.body)
         target = self._target(call)
-        return await self._client.request(b"POST", target, headers, body, call.timeouts)
+        return await self._client.request(call.method, target, headers, body, call.timeouts)
 
     async def stop(self) -> None:
         self._running = False

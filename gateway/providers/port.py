@@ -53,12 +53,16 @@ class Timeouts:
 
 @value
 class UpstreamCall:
-    """One request as the provider shall see it; `path` starts after the provider's base URL."""
+    """One request as the provider shall see it; `path` starts after the provider's base URL.
+
+    Whoever asks a model sends a POST; what a provider keeps is also read and deleted.
+    """
 
     path: str
     body: bytes
     headers: tuple[tuple[bytes, bytes], ...]
     timeouts: Timeouts
+    method: bytes = b"POST"
 
 
 class UpstreamReply(Protocol):

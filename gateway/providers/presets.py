@@ -53,7 +53,7 @@ PRESETS: Mapping[str, Preset] = {
     "openai": Preset(
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
-        _OPENAI + _MEDIA,
+        (*_OPENAI, *_MEDIA, "batches"),
         _OPENAI_LIMIT,
         reasoning_effort=True,
     ),

@@ -20,6 +20,7 @@ from gateway.providers.port import (
     UpstreamReply,
 )
 from gateway.providers.script import Script, ScriptError, script_for
+from gateway.providers.scripted_batches import ScriptedBatches
 from gateway.providers.scripted_chat import CHAT, COMPLETIONS
 from gateway.providers.scripted_embeddings import EMBEDDINGS
 from gateway.providers.scripted_images import EDITS, IMAGES
@@ -180,6 +181,7 @@ class ScriptedProvider:
         self._bill: deque[BillLine] = deque(maxlen=MAX_BILL_LINES)
         self._kept: OrderedDict[str, int] = OrderedDict()
         self._reply_numbers = count(1)
+        self._batches = ScriptedBatches(name, self._line)
         self._running = False
 
     def __repr__(self) -> str:
@@ -203,12 +205,15 @@ class ScriptedProvider:
 
     async def stop(self) -> None:
         self._running = False
+        await self._batches.stop()
 
     async def open(self, call: UpstreamCall) -> UpstreamReply:
         """Answer the call; raise UpstreamError where the script says so."""
         clock = _Clock(call.timeouts)
         if not self._running:
             raise UpstreamError(UpstreamFault.CONNECT, f"{self._name}: the provider is stopped")
+        if self._batches.answers(call):
+            return await self._batches.answer(call)
         wire = WIRES.get(call.path.partition("?")[0])
         if wire is None:
             body = openai_error(404, f"no such path: {call.path}", _INVALID)
@@ -230,6 +235,15 @@ class ScriptedProvider:
         answer_id = f"{wire.prefix}-{self._name}-{number}"
         answer = Answer(answer_id, int(time.time()), request, script)
         return await self._answer(call, wire, answer, f"req-{self._name}-{number}", clock)
+
+    async def _line(self, url: str, body: bytes, batch: UpstreamCall) -> tuple[int, bytes]:
+        """One line of a batch, asked as a request of its own."""
+        path = url.removeprefix("/v1")
+        try:
+            reply = await self.open(replace(batch, path=path, body=body))
+            return reply.status, await reply.read()
+        except UpstreamError as error:
+            return 500, openai_error(500, str(error), "scripted_error")
 
     def _with_what_went_before(self, request: ScriptedRequest) -> ScriptedRequest:
         """The request with the tokens of the response that it goes on from; raise RequestError."""

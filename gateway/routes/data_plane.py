@@ -1,6 +1,7 @@
 """The data plane as raw ASGI: answers, model names, health, metrics. The rest is passed on."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -12,17 +13,37 @@ from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Dialect, Voice
 from gateway.errors import ApiError, method_not_allowed, not_found, websocket_unsupported
 from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
+from gateway.routes.batches import CANCEL, BatchRoutes
+from gateway.routes.batches import PATH as BATCHES
+from gateway.routes.files import CONTENT, FileRoutes
+from gateway.routes.files import PATH as FILES
 from gateway.routes.models import PATH as MODELS
 from gateway.routes.models import ModelList
 from gateway.routes.runs import PATH as RUNS
 from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
+# Things of which there are many, and what further can be asked of one.
+_OF_MANY: Mapping[str, tuple[str, ...]] = {
+    MODELS: (),
+    RUNS: (),
+    FILES: (CONTENT,),
+    BATCHES: (CANCEL,),
+}
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answerer = Callable[[Dialect, Scope, Receive, Send], Awaitable[None]]
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 JSON = (b"content-type", b"application/json")
 VERSION_OF_ANTHROPIC = b"anthropic-version"
+
+
+@dataclass(frozen=True, slots=True)
+class Things:
+    """The routes of what is opened, kept and asked for by its id."""
+
+    runs: RunRoutes
+    files: FileRoutes
+    batches: BatchRoutes
 
 
 class DataPlane:
@@ -35,7 +56,7 @@ class DataPlane:
         control_plane: Handler,
         authenticate: Callable[[RawHeaders], Principal | None],
         denial: Callable[[RawHeaders], ApiError],
-        runs: RunRoutes,
+        things: Things,
         catalog: Catalog,
         readiness: Readiness,
         metrics: Handler | None,
@@ -46,6 +67,7 @@ class DataPlane:
         self._denial = denial
         self._models_known = ModelList(catalog)
         self._readiness = readiness
+        runs, files, batches = things.runs, things.files, things.batches
         answers = {route: {"POST": partial(answer, dialect)} for route, dialect in BY_ROUTE.items()}
         self.routes: Mapping[str, Mapping[str, Handler]] = {
             **answers,
@@ -53,6 +75,12 @@ class DataPlane:
             f"{MODELS}/{{id}}": {"GET": self._model},
             RUNS: {"POST": runs.open},
             f"{RUNS}/{{id}}": {"GET": runs.show},
+            FILES: {"GET": files.list, "POST": files.create},
+            f"{FILES}/{{id}}": {"GET": files.show, "DELETE": files.delete},
+            f"{FILES}/{{id}}{CONTENT}": {"GET": files.content},
+            BATCHES: {"GET": batches.list, "POST": batches.create},
+            f"{BATCHES}/{{id}}": {"GET": batches.show},
+            f"{BATCHES}/{{id}}{CANCEL}": {"POST": batches.cancel},
             "/healthz": {"GET": self._alive, "HEAD": self._alive},
             "/health": {"GET": self._alive, "HEAD": self._alive},
             "/readyz": {"GET": self._ready, "HEAD": self._ready},
@@ -77,8 +105,11 @@ class DataPlane:
 
     def _one_of(self, path: str) -> Mapping[str, Handler] | None:
         """The handlers for one of many things of a kind, whose path ends with its id."""
-        for kind in (MODELS, RUNS):
+        for kind, parts in _OF_MANY.items():
             if path.startswith(f"{kind}/"):
+                for part in parts:
+                    if path.endswith(part) and "/" not in path[len(kind) + 1 : -len(part)]:
+                        return self.routes[f"{kind}/{{id}}{part}"]
                 return self.routes[f"{kind}/{{id}}"]
         return None
 

@@ -12,6 +12,7 @@ from gateway.dialects.index import BY_ROUTE
 from gateway.providers.aiohttp_client import AiohttpClient
 from gateway.providers.build import ProviderBuildError, build_provider, proxy_for
 from gateway.providers.config import (
+    BATCHES,
     AnthropicHttpSection,
     DialectName,
     LiteLLMSection,
@@ -103,7 +104,7 @@ def test_the_bound_of_the_answer_goes_where_the_host_reads_it(url: str, limit_fi
     [
         (
             "https://api.openai.com/v1",
-            "chat completions responses embeddings images speech transcriptions",
+            "chat completions responses embeddings images speech transcriptions batches",
         ),
         ("https://x.openai.azure.com/openai/v1", "chat completions responses embeddings"),
         ("https://api.anthropic.com/v1", "chat messages count_tokens"),
@@ -121,7 +122,8 @@ def test_a_provider_speaks_what_its_host_is_known_for_or_what_it_is_said_to(
 
 def test_the_names_of_dialects_are_those_of_the_data_plane() -> None:
     spoken = {dialect.speech for dialect in BY_ROUTE.values()}
-    assert spoken == set(get_args(DialectName)) == set(ScriptedSection(kind="scripted").dialects)
+    assert spoken == set(get_args(DialectName))
+    assert {*spoken, BATCHES} == set(ScriptedSection(kind="scripted").dialects)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Files and batches: what a provider keeps and works off for a team, held, metered and settled."""
