@@ -38,6 +38,7 @@ from gateway.front import (
     desk_of,
     new_counter,
     open_books,
+    remember,
     things_of,
 )
 from gateway.health_board import HealthBoard
@@ -59,7 +60,7 @@ from telemetry.collector import Collector
 from telemetry.warehouse import Warehouse, WarehouseError
 
 LOG = logging.getLogger("weir.app")
-FLUSH_S = 30.0
+FLUSH_S, TRIM_S = 30.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,9 @@ def _keep_house(
     left = partial(settle_left_debts, settings, books.data)
     expired = partial(sweep, books.ledger, books.tally)
     beside(stack, keep_up("expired holds could not be ended", SWEEP_S, watch, expired, left))
+    remember(books, stack)
+    trim = books.owners.trim
+    beside(stack, keep_up("old responses are still remembered", TRIM_S, watch, trim))
 
 
 def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:

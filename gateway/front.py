@@ -45,6 +45,7 @@ from gateway.ledger_choice import (
 )
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
+from gateway.ownership import Owners
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
@@ -84,6 +85,7 @@ class Books:
     current: BudgetsInEffect
     tally: Tally
     watch: LedgerWatch
+    owners: Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,15 @@ async def open_books(
     await registry.refresh()
     current = BudgetsInEffect(settings.budgets, BudgetRegistry(stores.budgets))
     watch = LedgerWatch(ledger, tally, choice.owed_endings)
-    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch)
+    owners = Owners(stores.objects, _keeping(settings))
+    stack.push_async_callback(owners.close)
+    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch, owners)
+
+
+def _keeping(settings: Settings) -> list[str]:
+    """The providers that keep responses; a scripted one forgets, and counts from one again."""
+    sections = settings.providers.items()
+    return [n for n, one in sections if "responses" in one.dialects and one.kind != "scripted"]
 
 
 async def _open_ledger(
@@ -260,6 +270,13 @@ def _keep_up(books: Books, stack: AsyncExitStack) -> None:
     beside(stack, keep_up("keys and budgets may be out of date", REFRESH_S, books.watch, *follow))
     pay = partial(settle_debts, books.ledger)
     beside(stack, keep_up("endings are owed to the ledger", SWEEP_S, books.watch, pay))
+    remember(books, stack)
+
+
+def remember(books: Books, stack: AsyncExitStack) -> None:
+    """Write down whose responses are that could not be written at once."""
+    pay = books.owners.pay
+    beside(stack, keep_up("whose responses are is not written", SWEEP_S, books.watch, pay))
 
 
 def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
@@ -309,6 +326,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         watch=books.watch,
         ids=counter.ids,
         inference=counter.inference,
+        owners=books.owners,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )
