@@ -12,20 +12,19 @@ from collections.abc import (
     Generator,
     Iterable,
     MutableMapping,
-    Sequence,
 )
 from typing import Any, TypeVar
 
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Voice
 from gateway.errors import ApiError, body_too_large, body_too_slow
+from gateway.providers.port import RawHeaders
 from gateway.providers.whole_reply import DROPPED_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
 # Who may read an answer across origins, and what Weir says of it, is not for the provider to say;
