@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from gateway.providers.port import RawHeaders, UpstreamReply
 
 DROPPED_HEADER = b"x-weir-dropped"
+COUNTED_HEADER = b"x-weir-counted-by"
 # More names than fit here are cut off.
 MAX_DROPPED_BYTES = 1_024
 
