@@ -28,8 +28,8 @@ from gateway.dialects.port import Dialect
 from gateway.errors import run_killed
 from gateway.identity import OWN_RUN, Asked, Identity, identify
 from gateway.input_size import InputSize
+from gateway.providers.port import RawHeaders
 from gateway.refusing import Refuser, begin
-from gateway.response import RawHeaders
 from gateway.wire import ModelRequest
 from routing.candidates import Candidate
 from routing.catalog import ModelCard

@@ -10,9 +10,14 @@ import orjson
 from gateway.config_batches import BatchesSection
 from gateway.desk import Desk
 from gateway.providers.config import BATCHES
-from gateway.providers.port import UpstreamCall, UpstreamError, UpstreamFault, UpstreamReply
+from gateway.providers.port import (
+    RawHeaders,
+    UpstreamCall,
+    UpstreamError,
+    UpstreamFault,
+    UpstreamReply,
+)
 from gateway.registries.objects import ObjectStore
-from gateway.response import RawHeaders
 from gateway.spending import PASSED_HEADERS
 
 MAX_ANSWER_BYTES = 8 * 1024 * 1024

@@ -12,7 +12,7 @@ base_url = "http://models.internal:8000/v1"
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -45,7 +45,8 @@ DialectName = Literal[
 Dialects = Annotated[tuple[DialectName, ...], Field(min_length=1)]
 # Beside its dialects a provider may keep files and work batches off.
 BATCHES = "batches"
-Offers = Annotated[tuple[DialectName | Literal["batches"], ...], Field(min_length=1)]
+Offer = DialectName | Literal["batches"]
+Offers = Annotated[tuple[Offer, ...], Field(min_length=1)]
 OutputLimitField = Literal["max_tokens", "max_completion_tokens"]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -247,18 +248,7 @@ class ScriptedSection(_ProviderSection):
     """Answers from a script, without a network."""
 
     kind: Literal["scripted"]
-    dialects: Offers = (
-        "chat",
-        "completions",
-        "responses",
-        "embeddings",
-        "messages",
-        "count_tokens",
-        "images",
-        "speech",
-        "transcriptions",
-        "batches",
-    )
+    dialects: Offers = (*get_args(DialectName), "batches")
     default: str = "echo"
 
     @field_validator("default")

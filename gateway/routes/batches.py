@@ -23,11 +23,11 @@ from gateway.batches.places import terms_of
 from gateway.batches.settling import ENDS, Settler
 from gateway.clock import now_ms, since_ms
 from gateway.errors import bad_request
-from gateway.providers.port import UpstreamError, UpstreamReply
+from gateway.providers.port import RawHeaders, UpstreamError, UpstreamReply
 from gateway.records import end_event
 from gateway.registries.objects import ObjectKind, OwnedObject, may_be_an_id
 from gateway.registries.port import RegistryError
-from gateway.response import RawHeaders, Receive, Scope, Send, read_body_within
+from gateway.response import Receive, Scope, Send, read_body_within
 from gateway.routes.kept_objects import KeptObjects, asked, last_part, send_json, send_told
 from gateway.upstream_errors import upstream_failed
 from gateway.wire import parse_object

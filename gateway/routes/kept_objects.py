@@ -9,12 +9,11 @@ from gateway.auth import Principal
 from gateway.batches.errors import object_not_found
 from gateway.batches.kit import Kit
 from gateway.errors import ApiError, answered_elsewhere, ledger_unavailable, registry_unavailable
-from gateway.providers.port import UpstreamError, UpstreamReply
+from gateway.providers.port import RawHeaders, UpstreamError, UpstreamReply
 from gateway.registries.objects import ObjectKind, OwnedObject, may_be_an_id
 from gateway.registries.port import RegistryError
 from gateway.response import (
     ClientGone,
-    RawHeaders,
     Receive,
     Scope,
     Send,
