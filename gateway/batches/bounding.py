@@ -7,7 +7,7 @@ have the longest answer of its model, and tools that a provider runs need a limi
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 
 from budgets.admission import Headroom
@@ -15,11 +15,13 @@ from budgets.money import MAX_LIMIT_NANO
 from budgets.prices import PriceCard
 from budgets.value import value
 from gateway.batches.lines import BatchLine, line_fault, read_line, renamed_line, spans
+from gateway.dialects.port import Dialect
 from gateway.dialects.unseen import Beyond, further_uses
 from gateway.errors import ApiError, bad_request
 from gateway.input_size import exact_size
 from gateway.quotes import Quoter
 from gateway.room import Room
+from gateway.wire import ModelRequest
 from routing.catalog import ModelCard
 
 BATCH_TIER = "batch"
@@ -37,7 +39,8 @@ class Terms:
     """What lines are bounded with: the model at one provider, its price, and the limits.
 
     `model` is what the lines say. `count` counts texts in the model's own vocabulary, None where
-    that is not known; `vocabulary` is its name.
+    that is not known; `vocabulary` is its name. `spoken` are the dialects that the provider
+    takes itself, `files_in` finds the ids of files that a request names.
     """
 
     model: str
@@ -45,6 +48,7 @@ class Terms:
     prices: PriceCard
     now_s: int
     spoken: frozenset[str]
+    files_in: Callable[[Dialect, ModelRequest], Iterable[str]]
     hosted_tool_uses: int = 0
     vocabulary: str = ""
     count: Callable[[Sequence[str]], int] | None = None
@@ -88,10 +92,12 @@ class FileBound:
 class ReadFile:
     """A file whose every line is a request that may be sent.
 
-    `pieces` is the file as it is to be sent, empty where it goes as it came.
+    `pieces` is the file as it is to be sent, empty where it goes as it came. `named` are the files
+    that its requests name.
     """
 
     bound: FileBound
+    named: frozenset[str]
     pieces: Sequence[bytes] = field(default=())
 
 
@@ -102,6 +108,7 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
     """
     pieces: list[bytes] = []
     seen: set[str] = set()
+    named: set[str] = set()
     url = ""
     lines = nano = tokens = line_nano = line_tokens = 0
     turn_s = time.perf_counter() + TURN_MS / 1_000
@@ -112,6 +119,8 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
         own_nano, own_tokens = bound_line(line, terms)
         lines, nano, tokens = number, nano + own_nano, tokens + own_tokens
         line_nano, line_tokens = max(line_nano, own_nano), max(line_tokens, own_tokens)
+        if b"file_id" in line.text or b"\\u00" in line.text:
+            named.update(terms.files_in(line.dialect, line.request))
         if terms.model != terms.card.upstream_model:
             pieces += (renamed_line(line, terms.card.upstream_model), b"\n")
         if time.perf_counter() > turn_s:
@@ -132,7 +141,7 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
         line_tokens,
         terms.basis,
     )
-    return ReadFile(bound, pieces)
+    return ReadFile(bound, frozenset(named), pieces)
 
 
 def bound_line(line: BatchLine, terms: Terms) -> tuple[int, int]:

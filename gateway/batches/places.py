@@ -4,6 +4,7 @@ from gateway.batches.bounding import BATCH_TIER, Terms
 from gateway.batches.kit import Kit
 from gateway.batches.lines import line_fault
 from gateway.errors import ApiError, bad_request
+from gateway.ownership import named_in
 from routing.catalog import ModelCard, ModelWish, Unknown
 
 PROVIDER_HEADER = b"x-weir-provider"
@@ -74,6 +75,7 @@ async def terms_of(kit: Kit, card: ModelCard, model: str) -> Terms:
         prices=desk.prices,
         now_s=now_s,
         spoken=kit.offers[card.provider],
+        files_in=lambda dialect, request: named_in(dialect, request).files,
         hosted_tool_uses=desk.limits.hosted_tool_uses,
         vocabulary=vocabulary,
         count=count,

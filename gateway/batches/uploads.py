@@ -1,6 +1,4 @@
-"""An upload: read as the form it is, checked line by line where it is for a batch. Pure but for
-what is asked of the kit.
-"""
+"""An upload: read as the form it is, and checked line by line where it is for a batch."""
 
 import asyncio
 
@@ -11,6 +9,7 @@ from gateway.batches.lines import read_line, spans
 from gateway.batches.places import named_provider, only_provider, place_of, terms_of
 from gateway.errors import bad_request
 from gateway.forms import File, Form, read_form
+from gateway.ownership import Named
 
 BATCH_PURPOSE = "batch"
 
@@ -26,8 +25,11 @@ class Upload:
     bound: FileBound | None
 
 
-async def read_upload(kit: Kit, raw: bytes, provider: str) -> Upload:
-    """The upload of a body; `provider` is named by the caller or empty. Raise ApiError (400)."""
+async def read_upload(kit: Kit, team: str, raw: bytes, provider: str) -> Upload:
+    """The upload of a team; `provider` is named by the caller or empty.
+
+    Raise ApiError: 400, 404 where a line names a file of another team, 503 where nobody can say.
+    """
     form = await asyncio.to_thread(read_form, raw)
     purpose, file = _purpose(form), _file(form)
     provider = named_provider(kit, provider)
@@ -35,6 +37,7 @@ async def read_upload(kit: Kit, raw: bytes, provider: str) -> Upload:
         return Upload(only_provider(kit, provider), purpose, raw, form.content_type, None)
     terms = await _terms(kit, raw, file, provider)
     read = await asyncio.to_thread(bound_file, raw, file.start, file.end, terms)
+    await kit.desk.owners.vouch(team, Named("", "", tuple(read.named)))
     body = _with_pieces(raw, file, read)
     return Upload(terms.card.provider, purpose, body, form.content_type, read.bound)
 

@@ -61,7 +61,8 @@ class FileRoutes(KeptObjects):
         principal, kit, headers = self.caller(scope), self.kit, dict(scope["headers"])
         named = headers.get(PROVIDER_HEADER, b"").decode("latin-1")
         async with kit.places:
-            upload = await read_upload(kit, await self._body(scope, receive), named)
+            raw = await self._body(scope, receive)
+            upload = await read_upload(kit, principal.team, raw, named)
             told = [*passed(scope["headers"]), (b"content-type", upload.content_type)]
             work = kit.ask(upload.provider, b"POST", "/files", upload.body, told)
             reply = await asked(work, upload.provider)

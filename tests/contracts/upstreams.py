@@ -79,7 +79,11 @@ class ScriptedServer:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.requests.append(request)
         call = UpstreamCall(
-            request.path.removeprefix("/v1"), await request.read(), request.raw_headers, PATIENT
+            request.path.removeprefix("/v1"),
+            await request.read(),
+            request.raw_headers,
+            PATIENT,
+            request.method.encode(),
         )
         reply = await self.scripted.open(call)
         headers = {name.decode().title(): value.decode() for name, value in reply.headers}
