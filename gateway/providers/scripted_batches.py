@@ -14,6 +14,7 @@ in its metadata, as `{"script": "done=3,end=expired"}`:
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -94,6 +95,8 @@ class ScriptedBatches:
         self._files: dict[str, _File] = {}
         self._batches: dict[str, _Batch] = {}
         self._numbers = count(1)
+        # Whoever remembers an id from an earlier process must not find another object under it.
+        self._life = secrets.token_hex(4)
 
     async def stop(self) -> None:
         """End the batches that are under way."""
@@ -141,7 +144,7 @@ class ScriptedBatches:
 
     def _new_file(self, content: bytes, purpose: str) -> _File:
         told = {
-            "id": f"file-{self._name}-{next(self._numbers)}",
+            "id": f"file-{self._name}-{self._life}-{next(self._numbers)}",
             "object": "file",
             "bytes": len(content),
             "created_at": int(time.time()),
@@ -175,7 +178,7 @@ class ScriptedBatches:
             return _error(script.status, f"scripted status {script.status}")
         if file is None:
             return _error(400, f"No such File object: {asked['input_file_id']}")
-        told = _new_batch(f"batch_{self._name}-{next(self._numbers)}", asked)
+        told = _new_batch(f"batch_{self._name}-{self._life}-{next(self._numbers)}", asked)
         batch = self._batches[told["id"]] = _Batch(told, script)
         batch.work = asyncio.get_running_loop().create_task(self._work_off(batch, file, call))
         if script.accept == "silent":

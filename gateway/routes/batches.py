@@ -237,13 +237,15 @@ class BatchRoutes(KeptObjects):
             is_open=True,
         )
         try:
-            await kit.objects.claim(batch)
+            stands = await kit.objects.claim(batch)
         except RegistryError as error:
             LOG.error("batch %s: nobody could be told whose it is; it is cancelled", batch_id)
             with suppress(UpstreamError):
                 path = path_of("batches", batch_id, "cancel")
                 (await kit.ask(wish.bound.provider, b"POST", path)).close()
             raise batch_uncertain(request_id, "it could not be written down") from error
+        if stands != batch:
+            raise batch_uncertain(request_id, "it gave an id that is taken")
         if told.get("status") in ENDS:
             with suppress(LedgerError, RegistryError):  # then the watcher does it
                 batch = await self._saw(batch, body)

@@ -24,13 +24,9 @@ from gateway.routes.runs import PATH as RUNS
 from gateway.routes.runs import RunRoutes
 from routing.catalog import Catalog
 
-# Things of which there are many, and what further can be asked of one.
-_OF_MANY: Mapping[str, tuple[str, ...]] = {
-    MODELS: (),
-    RUNS: (),
-    FILES: (CONTENT,),
-    BATCHES: (CANCEL,),
-}
+# Things of which there are many, by any id, and those that can be asked for something further.
+_OF_MANY = (MODELS, RUNS)
+_WITH_PARTS = (FILES, BATCHES)
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answerer = Callable[[Dialect, Scope, Receive, Send], Awaitable[None]]
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -106,12 +102,13 @@ class DataPlane:
 
     def _one_of(self, path: str) -> Mapping[str, Handler] | None:
         """The handlers for one of many things of a kind, whose path ends with its id."""
-        for kind, parts in _OF_MANY.items():
+        for kind in _OF_MANY:
             if path.startswith(f"{kind}/"):
-                for part in parts:
-                    if path.endswith(part) and "/" not in path[len(kind) + 1 : -len(part)]:
-                        return self.routes[f"{kind}/{{id}}{part}"]
                 return self.routes[f"{kind}/{{id}}"]
+        for kind in _WITH_PARTS:
+            if path.startswith(f"{kind}/"):
+                _, slash, rest = path[len(kind) + 1 :].partition("/")
+                return self.routes.get(f"{kind}/{{id}}{slash}{rest}")
         return None
 
     async def _models(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -89,23 +89,21 @@ class FileRoutes(KeptObjects):
         told = object_in(body)
         file_id = None if told is None else told.get("id")
         if not isinstance(file_id, str) or not may_be_an_id(file_id):
-            raise ApiError(
-                502,
-                "upstream_broken",
-                f"Provider {upload.provider} took the file and did not say by which id.",
-                kind="upstream_error",
-                retry=False,
-            )
+            raise _broken(upload.provider, "took the file and did not say by which id")
         record = FileRecord(upload.purpose, body, upload.bound).to_text()
         file = OwnedObject(ObjectKind.FILE, file_id, team, upload.provider, now_ms(), record)
         try:
-            await self.kit.objects.claim(file)
+            stands = await self.kit.objects.claim(file)
         except RegistryError:
             LOG.error("file %s: nobody could be told whose it is; it is deleted", file_id)
             with suppress(UpstreamError):
                 path = path_of("files", file_id)
                 (await self.kit.ask(upload.provider, b"DELETE", path)).close()
             raise
+        if stands.owner != team:
+            raise _broken(upload.provider, "took the file under an id of another team")
+        if stands != file:
+            await self.kit.objects.update(file)
 
     async def _list(self, scope: Scope, send: Send) -> None:
         principal = self.caller(scope)
@@ -145,6 +143,11 @@ class FileRoutes(KeptObjects):
             finally:
                 reply.close()
         await end_stream(send, b"")
+
+
+def _broken(provider: str, what: str) -> ApiError:
+    message = f"Provider {provider} {what}."
+    return ApiError(502, "upstream_broken", message, kind="upstream_error", retry=False)
 
 
 def _told(one: OwnedObject) -> tuple[str, bytes]:

@@ -200,6 +200,22 @@ def test_a_restart_charges_the_most_until_the_truth_is_known(
         assert assert_clean(weir)["ledger_nano"] == billed_nano(up)
 
 
+def test_a_file_is_bounded_again_where_its_price_is_another_now(
+    up: ScriptedServer, tmp_path: Path
+) -> None:
+    with gateway(tmp_path, config(up)) as weir:
+        file_id = upload(weir, lines(2))
+        before = create(weir, file_id).headers["x-weir-reserved-usd"]
+        weir.stop()
+        told = weir.config.read_text()
+        weir.config.write_text(
+            told.replace('input = "1", output = "2"', 'input = "2", output = "4"')
+        )
+        weir.start()
+        after = create(weir, file_id).headers["x-weir-reserved-usd"]
+        assert nano_from_usd(after) == 2 * nano_from_usd(before)
+
+
 def test_another_team_finds_nothing(up: ScriptedServer, weir: GatewayProcess) -> None:
     file_id = upload(weir, lines(1))
     batch = ended(weir, create(weir, file_id))

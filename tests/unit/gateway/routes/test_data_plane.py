@@ -9,6 +9,8 @@ import pytest
 
 from gateway.dialects.index import BY_ROUTE
 from gateway.routes.data_plane import DataPlane
+from tests.unit.gateway.batches.made import chat
+from tests.unit.gateway.batches.rooms import Room
 from tests.unit.gateway.desks import Client, run
 from tests.unit.gateway.dialects.requests_made import plain_body
 from tests.unit.gateway.gateways import CONFIG, SECRET, Opened, opened, settings_in
@@ -21,16 +23,23 @@ WITHOUT_MODELS = {
     "/v1/models/{id}",
     "/v1/runs",
     "/v1/runs/{id}",
+    "/v1/files",
+    "/v1/files/{id}",
+    "/v1/files/{id}/content",
+    "/v1/batches/{id}",
+    "/v1/batches/{id}/cancel",
     "/healthz",
     "/health",
     "/readyz",
     "/",
     "/metrics",
 }
+# What holds the most that many requests may cost before it is sent.
+OF_MANY_REQUESTS = {"/v1/batches"}
 # What OpenAI and Anthropic have besides; none of it may reach a provider past the budgets.
 ELSEWHERE = """
-    batches conversations edits engines
-    fine_tuning/jobs files images/variations messages/batches
+    batches/batch_1/content batches/batch_1/cancel/more conversations edits engines
+    files/file_1/more fine_tuning/jobs images/variations messages/batches
     moderations rerank responses/compact responses/input_tokens responses/resp_1 threads uploads
     vector_stores videos realtime chat/completions/1 complete
 """
@@ -52,11 +61,13 @@ def test_every_route_is_budgeted_or_asks_no_model(tmp_path: Path) -> None:
         async with opened(settings_in(tmp_path, SPENT)) as weir:
             assert isinstance(weir.application, DataPlane)
             routes = weir.application.routes
-            assert set(routes) == WITHOUT_MODELS | set(BY_ROUTE)
+            assert set(routes) == WITHOUT_MODELS | OF_MANY_REQUESTS | set(BY_ROUTE)
             for route, dialect in BY_ROUTE.items():
                 assert set(routes[route]) == {"POST"}
                 answer = await ask(weir, "POST", route)
                 assert answer.status == (200 if dialect.is_free else 402), route
+            room = Room(weir)
+            assert (await room.create(await room.upload(chat()))).status == 402
             provider = weir.gateway.counter.providers["here"]
             assert list(provider.bill) == []  # type: ignore[attr-defined]
 
@@ -75,16 +86,16 @@ def test_what_is_not_budgeted_is_not_there(tmp_path: Path, path: str) -> None:
     run(look())
 
 
-@pytest.mark.parametrize("path", ["batches", "batches/batch_1/cancel", "files", "files/file_1"])
-def test_batches_and_files_are_told_apart_from_a_slip_of_the_pen(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("uploads", "in one piece to /v1/files"), ("messages/batches", "those of /v1/batches are")],
+)
+def test_what_is_served_in_another_way_says_so(tmp_path: Path, path: str, words: str) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
             answer = await ask(weir, "POST", f"/v1/{path}")
-            assert (answer.status, orjson.loads(answer.text)["error"]["code"]) == (
-                404,
-                "unknown_url",
-            )
-            assert b"Batches and files are not served" in answer.text
+            assert answer.status == 404
+            assert words.encode() in answer.text
 
     run(look())
 
@@ -128,7 +139,7 @@ VERSION = (b"anthropic-version", b"2023-06-01")
         ("POST", "/v1/messages/batches", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (VERSION,), 404, "anthropic"),
         ("GET", "/v1/models/nobody", (), 404, "openai"),
-        ("POST", "/v1/batches", (), 404, "openai"),
+        ("POST", "/v1/batches", (), 400, "openai"),
         ("GET", "/v1/embeddings", (), 405, "openai"),
     ],
 )
