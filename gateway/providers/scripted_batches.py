@@ -11,6 +11,7 @@ in its metadata, as `{"script": "done=3,end=expired"}`:
     output=lost         the output file cannot be read
     status=429          it is not taken, with an error of this status
     accept=silent       it is taken, and the connection breaks before that is said
+    accept=late         it is taken, and that is said after an hour
 """
 
 import asyncio
@@ -35,6 +36,7 @@ _JSON = (b"content-type", b"application/json")
 _LINES = (b"content-type", b"application/octet-stream")
 _ENDS = ("completed", "failed", "expired", "cancelled", "never")
 WINDOW_S = 86_400
+LATE_S = 3_600
 
 # Asks one line's request of the provider: status and body.
 AskLine = Callable[[str, bytes, UpstreamCall], Awaitable[tuple[int, bytes]]]
@@ -120,7 +122,7 @@ class ScriptedBatches:
             case ("files", b"GET" | b"DELETE", [file_id, *more]) if file_id in self._files:
                 return self._file(call.method, file_id, more)
             case ("batches", b"POST", []):
-                return self._begin(call)
+                return await self._begin(call)
             case ("batches", b"GET", []):
                 return _list([batch.told for batch in self._batches.values()])
             case ("batches", b"GET", [batch_id]) if batch_id in self._batches:
@@ -167,7 +169,7 @@ class ScriptedBatches:
 
     # -- batches ----------------------------------------------------------------------------
 
-    def _begin(self, call: UpstreamCall) -> WholeReply:
+    async def _begin(self, call: UpstreamCall) -> WholeReply:
         try:
             asked = orjson.loads(call.body)
             script = read_script(asked.get("metadata"))
@@ -183,6 +185,8 @@ class ScriptedBatches:
         batch.work = asyncio.get_running_loop().create_task(self._work_off(batch, file, call))
         if script.accept == "silent":
             raise UpstreamError(UpstreamFault.BROKEN, "scripted: the connection broke")
+        if script.accept == "late":
+            await asyncio.sleep(LATE_S)
         return _told(told)
 
     def _cancel(self, batch: _Batch) -> WholeReply:

@@ -80,7 +80,7 @@ class ScriptedServer:
         self.requests.append(request)
         call = UpstreamCall(
             request.path.removeprefix("/v1"),
-            await request.read(),
+            await request.content.read(),  # of any size
             request.raw_headers,
             PATIENT,
             request.method.encode(),

@@ -1,6 +1,8 @@
 """Files and batches through a real gateway: what they cost is what the provider bills, once."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +200,27 @@ def test_a_restart_charges_the_most_until_the_truth_is_known(
         answer = ended(weir, created)
         assert nano_from_usd(answer.headers["x-weir-cost-usd"]) == billed_nano(up)
         assert assert_clean(weir)["ledger_nano"] == billed_nano(up)
+
+
+def test_a_gateway_that_is_killed_before_it_wrote_a_batch_down_charges_the_most(
+    up: ScriptedServer, tmp_path: Path
+) -> None:
+    with gateway(tmp_path, config(up)) as weir:
+        file_id = upload(weir, lines(3))
+        with ThreadPoolExecutor(1) as pool:
+            asking = pool.submit(create, weir, file_id, "accept=late")
+            wait_for(lambda: len(up.bill()) == 3, "the provider's work")
+            weir.kill()
+            with pytest.raises((HTTPException, ConnectionError)):
+                asking.result()
+        weir.start()
+        assert ask(weir, "GET", "/v1/batches").json["data"] == []
+        report = assert_clean(weir)
+        assert (report["entries"], report["ledger_nano"] >= billed_nano(up)) == (1, True)
+        weir.stop()
+        [event] = weir.events()
+        assert (event["kind"], event["usage_source"]) == ("assumed", "assumed")
+        assert (event["cost_nano"], event["batch_requests"]) == (event["reserved_nano"], 3)
 
 
 def test_a_file_is_bounded_again_where_its_price_is_another_now(
