@@ -39,7 +39,6 @@ from gateway.front import (
     new_counter,
     open_books,
     remember,
-    things_of,
 )
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
@@ -53,6 +52,7 @@ from gateway.routes.data_plane import Answerer, DataPlane
 from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
+from gateway.thing_routes import things_of
 from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers
 from gateway.workers import Crew, run_workers
 from telemetry.audit import AuditReport, audit
@@ -251,7 +251,15 @@ def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:
         control_plane=_control_plane(gateway, crew),
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
-        things=things_of(settings, gateway.role, books, gateway.counter, gateway.kept),
+        things=things_of(
+            settings,
+            gateway.role,
+            books.registry,
+            books.stores,
+            books.ledger,
+            gateway.counter.ids,
+            gateway.kept,
+        ),
         catalog=settings.catalog,
         readiness=gateway.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

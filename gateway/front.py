@@ -25,7 +25,6 @@ from gateway.batch_work import BatchWork, open_batches
 from gateway.budget_gauges import BudgetGauges
 from gateway.budget_registry import BudgetRegistry
 from gateway.budgets_in_effect import BudgetsInEffect
-from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
 from gateway.counted import Counted
@@ -55,13 +54,13 @@ from gateway.providers.presets import OPENAI_KINDS
 from gateway.registries.port import AlertStore, RegistryError
 from gateway.registry_choice import Stores, open_stores
 from gateway.roles import ServeRole, check_role
-from gateway.routes.data_plane import DataPlane, Handler, Things
+from gateway.routes.data_plane import DataPlane, Handler
 from gateway.routes.metrics import MetricsRoute
-from gateway.routes.runs import RunRoutes, RunServices
 from gateway.run_inference import RunInference
 from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
+from gateway.thing_routes import things_of
 from gateway.tokenizer import Tokenizer, vocabularies
 from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers, timeouts_of
 from gateway.waiting import Line
@@ -344,26 +343,6 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     )
 
 
-def things_of(
-    settings: Settings, role: ServeRole, books: Books, counter: Counter, kept: BatchWork
-) -> Things:
-    """Opens runs with budgets of their own, and keeps files and batches, where requests are
-    answered.
-    """
-    services = RunServices(
-        authenticate=books.registry.authenticate,
-        denial=books.registry.denial,
-        token_of=books.registry.run_token,
-        runs=books.stores.runs,
-        ledger=books.ledger,
-        budgets=settings.budgets,
-        ids=counter.ids,
-        now_ms=now_ms,
-        opens=role.duties.answers,
-    )
-    return Things(RunRoutes(services), kept.files, kept.batches)
-
-
 async def _refresh_budgets(current: BudgetsInEffect) -> None:
     """Have the budgets in force before a request goes on; raise LedgerError where nobody knows."""
     try:
@@ -391,7 +370,15 @@ def build_front(front: Front) -> DataPlane:
         control_plane=control_plane,
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
-        things=things_of(settings, front.role, books, front.counter, front.kept),
+        things=things_of(
+            settings,
+            front.role,
+            books.registry,
+            books.stores,
+            books.ledger,
+            front.counter.ids,
+            front.kept,
+        ),
         catalog=settings.catalog,
         readiness=front.condition.readiness,
         metrics=None if settings.server.metrics == "off" else metrics,

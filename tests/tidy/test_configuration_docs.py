@@ -19,6 +19,7 @@ from budgets.config import (
 )
 from gateway.cli import _parser
 from gateway.config import AlertsSection, ServerSection
+from gateway.config_batches import BatchesSection
 from gateway.providers.config import (
     AnthropicHttpSection,
     LiteLLMSection,
@@ -58,6 +59,7 @@ SECTIONS: dict[type[BaseModel], str] = {
     ThresholdSection: "configuration.md",
     TelemetrySection: "configuration.md",
     AlertsSection: "configuration.md",
+    BatchesSection: "configuration.md",
     PriceSection: "prices.md",
     DatedPrice: "prices.md",
 }

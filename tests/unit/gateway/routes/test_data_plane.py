@@ -1,4 +1,7 @@
-"""Every route is budgeted, free by nature or not there; and errors have the caller's words."""
+"""Every route is budgeted, free by nature or not there; and errors have the caller's words.
+
+What is opened and kept is put together in gateway.thing_routes.
+"""
 
 import re
 from pathlib import Path
