@@ -38,7 +38,6 @@ from gateway.front import (
     desk_of,
     new_counter,
     open_books,
-    remember,
 )
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
@@ -53,14 +52,14 @@ from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
 from gateway.thing_routes import things_of
-from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers
+from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_owners, keep_up, start_providers
 from gateway.workers import Crew, run_workers
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
 from telemetry.warehouse import Warehouse, WarehouseError
 
 LOG = logging.getLogger("weir.app")
-FLUSH_S, TRIM_S = 30.0, 600.0
+FLUSH_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +226,7 @@ def _keep_house(
     left = partial(settle_left_debts, settings, books.data)
     expired = partial(sweep, books.ledger, books.tally)
     beside(stack, keep_up("expired holds could not be ended", SWEEP_S, watch, expired, left))
-    remember(books, stack)
-    trim = books.owners.trim
-    beside(stack, keep_up("old responses are still remembered", TRIM_S, watch, trim))
+    keep_owners(books.owners, watch, stack, trims=True)
 
 
 def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:

@@ -62,7 +62,16 @@ from gateway.slots import take_slot
 from gateway.tally import Tally
 from gateway.thing_routes import things_of
 from gateway.tokenizer import Tokenizer, vocabularies
-from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers, timeouts_of
+from gateway.upkeep import (
+    REFRESH_S,
+    SWEEP_S,
+    beside,
+    keep_owners,
+    keep_up,
+    keepers,
+    start_providers,
+    timeouts_of,
+)
 from gateway.waiting import Line
 
 if TYPE_CHECKING:
@@ -152,15 +161,9 @@ async def open_books(
     await registry.refresh()
     current = BudgetsInEffect(settings.budgets, BudgetRegistry(stores.budgets))
     watch = LedgerWatch(ledger, tally, choice.owed_endings)
-    owners = Owners(stores.objects, _keeping(settings))
+    owners = Owners(stores.objects, keepers(settings.providers))
     stack.push_async_callback(owners.close)
     return Books(data, secret, choice, ledger, stores, registry, current, tally, watch, owners)
-
-
-def _keeping(settings: Settings) -> list[str]:
-    """The providers that keep responses; a scripted one forgets, and counts from one again."""
-    sections = settings.providers.items()
-    return [n for n, one in sections if "responses" in one.dialects and one.kind != "scripted"]
 
 
 async def _open_ledger(
@@ -271,13 +274,7 @@ def _keep_up(books: Books, stack: AsyncExitStack) -> None:
     beside(stack, keep_up("keys and budgets may be out of date", REFRESH_S, books.watch, *follow))
     pay = partial(settle_debts, books.ledger)
     beside(stack, keep_up("endings are owed to the ledger", SWEEP_S, books.watch, pay))
-    remember(books, stack)
-
-
-def remember(books: Books, stack: AsyncExitStack) -> None:
-    """Write down whose responses are that could not be written at once."""
-    pay = books.owners.pay
-    beside(stack, keep_up("whose responses are is not written", SWEEP_S, books.watch, pay))
+    keep_owners(books.owners, books.watch, stack)
 
 
 def _counts_here(settings: Settings, provider: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 from gateway.registries.in_sqlite import RegistryFile
 from gateway.registries.objects import ObjectKind, OwnedObject
 
-TRIM_ROWS = 500
+# So many take a few milliseconds, in which nothing else is done.
+TRIM_ROWS = 100
 _OBJECTS = """
 CREATE TABLE IF NOT EXISTS owned_object(
     kind TEXT NOT NULL,
