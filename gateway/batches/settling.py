@@ -41,6 +41,7 @@ ENDS: Mapping[str, Ending] = {
 }
 # Lines are read in pieces of this size, off the event loop.
 PIECE_BYTES = 256 * 1024
+DRAIN_S = 10.0
 MAX_LINE_BYTES = 64 * 1024 * 1024
 GONE = frozenset({404, 410})
 
@@ -65,20 +66,31 @@ class Settler:
         if going is None:
             going = asyncio.get_running_loop().create_task(self._take_over(one, told))
             self._under_way[one.object_id] = going
-            going.add_done_callback(lambda _: self._under_way.pop(one.object_id, None))
+            going.add_done_callback(lambda done: self._ended(one.object_id, done))
         # Whoever asked may go: what was begun is finished, and others may wait for it as well.
         return await asyncio.shield(going)
 
+    def _ended(self, batch_id: str, done: asyncio.Task[OwnedObject]) -> None:
+        self._under_way.pop(batch_id, None)
+        if not done.cancelled() and done.exception() is not None:
+            LOG.error("batch %s is not settled yet: %s", batch_id, done.exception())
+
     async def drain(self) -> None:
-        """Wait until nothing is under way."""
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        """Wait for what is under way, but not for ever: what is cut off is settled later."""
+        if self._under_way:
+            await asyncio.wait(self._under_way.values(), timeout=DRAIN_S)
 
     async def _take_over(self, one: OwnedObject, told: bytes) -> OwnedObject:
         record = BatchRecord.from_text(one.record)
         batch = object_in(told)
         if batch is None or not isinstance(batch.get("status"), str):
             return one
-        record = replace(record, told=told, looked_ms=now_ms())
+        looked_ms = now_ms()
+        if record.batch == batch and not (one.is_open and batch["status"] in ENDS):
+            half_a_look_ms = self._kit.section.poll_s * 500
+            if not one.is_open or looked_ms - record.looked_ms < half_a_look_ms:
+                return one  # nothing new, and the watcher need not know that somebody asked
+        record = replace(record, told=told, looked_ms=looked_ms)
         record = await self._claim_files(one, record, batch)
         status = str(batch["status"])
         if one.is_open and status in ENDS:
@@ -231,6 +243,7 @@ class Settler:
         _tell_of(event, one, record, cost)
         event.ended_ms = now_ms()
         posted = cost.cost.total_nano
+        desk.ledger.recall(record.hold.hold_id, record.life)
         settlement = await desk.ledger.settle(
             record.hold, posted, event.to_outbox(), record.bill(cost)
         )

@@ -20,7 +20,7 @@ from gateway.batches.kit import Kit, object_in, passed, path_of, read_limited
 from gateway.batches.lines import BATCHED
 from gateway.batches.lists import page_of, read_wish
 from gateway.batches.places import terms_of
-from gateway.batches.settling import ENDS, Settler
+from gateway.batches.settling import DRAIN_S, ENDS, Settler
 from gateway.clock import now_ms, since_ms
 from gateway.errors import bad_request
 from gateway.providers.port import RawHeaders, UpstreamError, UpstreamReply
@@ -63,8 +63,9 @@ class BatchRoutes(KeptObjects):
         self._sending: set[asyncio.Future[Any]] = set()
 
     async def drain(self) -> None:
-        """Wait until nothing is on its way to a provider."""
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        """Wait for what is on its way to a provider, but not for ever: its money stays held."""
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=DRAIN_S)
 
     async def create(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`POST /v1/batches`: hold the most it may cost, then have the provider begin."""

@@ -312,6 +312,28 @@ def test_an_ending_of_an_earlier_life_is_told_with_its_event(tmp_path: Path) -> 
     play(tmp_path, story)
 
 
+def test_a_hold_of_another_gateway_that_is_lost_is_put_back_where_its_life_is_told(
+    tmp_path: Path,
+) -> None:
+    async def story(pair: Pair) -> None:
+        life = pair.first.life
+        held = await sent(pair.first, reservation("h1", 10, charge("org:o")))
+        pair.client.delete(*pair.keys.all()[1:])
+        await pair.first.rebuild([])
+        assert await pair.second.survey(["org:o"]) == {}
+        with pytest.raises(LedgerError, match="unknown"):
+            await pair.second.settle(held, 12, event("e1"))
+        pair.second.recall("h1", life)
+        done = await pair.second.settle(held, 12, event("e1"))
+        assert done == Settlement("h1", HoldState.SETTLED, 12, 2)
+        assert await pair.second.survey(["org:o"]) == {"org:o": Account(12, 0, 2)}
+        pair.second.recall("h1", life)
+        assert (await pair.second.settle(held, 12, event("e1"))).repeated
+        assert pair.second.life != life
+
+    play(tmp_path, story)
+
+
 @pytest.mark.parametrize("shut", [0, 1, 2])
 def test_each_of_several_limits_that_count_others_is_kept(tmp_path: Path, shut: int) -> None:
     gates = [gate(f"run:{number}", f"run:{number}b") for number in range(3)]

@@ -92,6 +92,24 @@ def test_each_line_is_a_request_to_a_budget_that_counts_them(
 
 
 @pytest.mark.redis
+def test_whichever_worker_is_asked_knows_the_batch_and_it_costs_once(
+    up: ScriptedServer, tmp_path: Path
+) -> None:
+    with own_server() as server:
+        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+        many = ("--workers", "2")
+        with gateway(tmp_path, config(up, poll_s=0.2, more=REDIS), env, many) as weir:
+            file_id = upload(weir, lines(LINES))
+            created = [create(weir, file_id, "after_ms=300") for _ in range(4)]
+            for answer in created:
+                ended(weir, answer)
+                assert weir.ended(answer.request_id)["batch_requests"] == LINES
+            assert len(ask(weir, "GET", "/v1/batches?limit=9").json["data"]) == len(created)
+            assert assert_clean(weir)["entries"] == len(created)
+            assert_kept(up, weir)
+
+
+@pytest.mark.redis
 def test_a_batch_outlives_its_gateway_on_redis_and_is_settled_by_the_next(
     up: ScriptedServer, tmp_path: Path
 ) -> None:
