@@ -81,6 +81,9 @@ def _request_lines(row: Row) -> Iterator[tuple[str, object]]:
     yield "id", row.get("request_id")
     yield "at", _time(row.get("admitted_ms"))
     yield "asked for", row.get("requested_model")
+    answered, failed = row.get("batch_requests"), row.get("batch_failed")
+    if answered or failed:
+        yield "batch of", f"{answered} answered and {failed} other requests"
     yield "streamed", "yes" if row.get("streamed") else "no"
     yield "caller", f"key {row.get('key_id')}, team {row.get('team')}, org {row.get('org')}"
     yield "workflow", row.get("workflow")

@@ -19,7 +19,7 @@ from gateway.dialects.port import Dialect
 from gateway.dialects.unseen import Beyond, further_uses
 from gateway.errors import ApiError, bad_request
 from gateway.input_size import exact_size
-from gateway.quotes import Quoter
+from gateway.quotes import Bid, Quoter
 from gateway.room import Room
 from gateway.wire import ModelRequest
 from routing.catalog import ModelCard
@@ -83,6 +83,7 @@ class FileBound:
     lines: int
     ceiling_nano: int
     tokens: int
+    output_tokens: int
     line_nano: int
     line_tokens: int
     basis: str
@@ -110,15 +111,16 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
     seen: set[str] = set()
     named: set[str] = set()
     url = ""
-    lines = nano = tokens = line_nano = line_tokens = 0
+    lines = nano = tokens = output = line_nano = line_tokens = 0
     turn_s = time.perf_counter() + TURN_MS / 1_000
     for number, begin, stop in spans(raw, start, end):
         line = read_line(number, raw[begin:stop])
         url = url or line.url
         _check(line, url, seen, terms)
-        own_nano, own_tokens = bound_line(line, terms)
-        lines, nano, tokens = number, nano + own_nano, tokens + own_tokens
-        line_nano, line_tokens = max(line_nano, own_nano), max(line_tokens, own_tokens)
+        bid = bound_line(line, terms)
+        lines, nano, tokens = number, nano + bid.ceiling_nano, tokens + bid.tokens
+        output += bid.total_output_tokens
+        line_nano, line_tokens = max(line_nano, bid.ceiling_nano), max(line_tokens, bid.tokens)
         if b"file_id" in line.text or b"\\u00" in line.text:
             named.update(terms.files_in(line.dialect, line.request))
         if terms.model != terms.card.upstream_model:
@@ -137,6 +139,7 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
         lines,
         nano,
         tokens,
+        output,
         line_nano,
         line_tokens,
         terms.basis,
@@ -144,8 +147,8 @@ def bound_file(raw: bytes, start: int, end: int, terms: Terms) -> ReadFile:
     return ReadFile(bound, frozenset(named), pieces)
 
 
-def bound_line(line: BatchLine, terms: Terms) -> tuple[int, int]:
-    """The most nano-USD and tokens of one line; raise ApiError (400) where nothing bounds it."""
+def bound_line(line: BatchLine, terms: Terms) -> Bid:
+    """The most that one line can cost and take; raise ApiError (400) where nothing bounds it."""
     request, dialect = line.request, line.dialect
     beyond = None
     unseen = dialect.unseen(request)
@@ -180,7 +183,7 @@ def bound_line(line: BatchLine, terms: Terms) -> tuple[int, int]:
     if bid is None:
         why = f"model {line.request.model[:100]!r} has no price for tokens."
         raise line_fault(line.number, why, "body.model", "price_unknown")
-    return bid.ceiling_nano, bid.tokens
+    return bid
 
 
 def _check(line: BatchLine, url: str, seen: set[str], terms: Terms) -> None:

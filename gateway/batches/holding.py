@@ -97,6 +97,7 @@ async def hold_for(kit: Kit, asked: BatchAsked) -> Held:
             raise await Refuser(desk).turn_away(asking, found)
         event = begin(desk, asking, route, found.amount_nano)
         event.batch_requests = asked.bound.lines
+        event.attempts = 1
         event.decision_json = orjson.dumps(
             {**route.evidence(), "batch": {"input_file_id": asked.file_id}}
         ).decode()
@@ -165,7 +166,7 @@ def _asking(kit: Kit, asked: BatchAsked, identity: Identity, request_id: str) ->
 def _route(asked: BatchAsked) -> RouteDecision:
     """Nothing is decided: the file names the model."""
     bound = asked.bound
-    one = Candidate(asked.card, bound.ceiling_nano, bound.tokens)
+    one = Candidate(asked.card, bound.ceiling_nano, bound.output_tokens)
     return RouteDecision(
         candidates=(one,),
         tier="",

@@ -93,6 +93,12 @@ def test_an_explanation_tells_of_a_wait_where_there_was_one() -> None:
         assert "waited" not in explain_text({**ROW, **none})
 
 
+def test_an_explanation_tells_how_many_requests_a_batch_stands_for() -> None:
+    text = explain_text({**ROW, "batch_requests": 4, "batch_failed": 1})
+    assert "4 answered and 1 other requests" in text
+    assert "batch of" not in explain_text({**ROW, "batch_requests": 0, "batch_failed": 0})
+
+
 def test_evidence_may_be_read_already() -> None:
     assert explain_text({**ROW, "decision_json": DECISION}) == explain_text(ROW)
 

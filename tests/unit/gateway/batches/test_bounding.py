@@ -32,6 +32,7 @@ def test_a_line_is_bounded_by_its_text_and_its_limit_at_the_price_of_batches() -
     price = make_price("tiny", HALF, version="v1")
     assert found.ceiling_nano == ceiling_nano(price, tokens_in, 10) == tokens_in * 500 + 10_000
     assert (found.tokens, found.lines, found.url) == (tokens_in + 10, 1, CHAT)
+    assert found.output_tokens == 10
     assert (found.line_nano, found.line_tokens) == (found.ceiling_nano, found.tokens)
 
 

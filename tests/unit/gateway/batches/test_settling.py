@@ -146,3 +146,25 @@ def test_the_defaults_are_what_the_manual_says() -> None:
     section = BatchesSection()
     assert (section.max_file_bytes, section.uploads, section.poll_s) == (52_428_800, 2, 60.0)
     assert callable(open_batches)
+
+
+def test_a_provider_that_is_away_is_not_asked_for_every_batch(tmp_path: Path) -> None:
+    async def story(room: Room) -> None:
+        many = [await begun(room, "end=never") for _ in range(3)]
+        await room.provider.stop()
+        kit = kit_of(room, poll_s=0.0)
+        asked: list[str] = []
+
+        class Counted(Kit):
+            async def ask(
+                self, provider: str, method: bytes, path: str, *more: Any, **k: Any
+            ) -> Any:
+                asked.append(path)
+                return await kit.ask(provider, method, path, *more, **k)
+
+        counted = Counted(kit.desk, kit.objects, kit.section, kit.offers, kit.places)
+        await Watcher(counted, Settler(counted)).look()
+        assert len(asked) == 1
+        assert [(await known(room, one.object_id)).is_open for one in many] == [True] * 3
+
+    inside(tmp_path, story)

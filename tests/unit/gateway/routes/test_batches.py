@@ -131,6 +131,26 @@ def test_only_a_file_for_batches_begins_one(tmp_path: Path) -> None:
     inside(tmp_path, story)
 
 
+def test_a_batch_is_held_and_paid_at_the_price_of_batches(tmp_path: Path) -> None:
+    card = WITHOUT_WATCHER.replace(
+        'price = { input = "1", output = "2" }', 'price_from = "gpt-4o-mini"'
+    )
+
+    async def look() -> None:
+        async with opened(settings_in(tmp_path, card)) as weir:
+            room = Room(weir)
+            live = await room.ask("POST", CHAT, orjson.dumps(chat()["body"]))
+            created = await room.create(await room.upload(chat()))
+            answer = await room.ended(orjson.loads(created.text)["id"])
+            rows = [await row_of(room, live), await row_of(room, answer)]
+            assert [row["output_tokens"] for row in rows] == [1, 1]
+            # 0.15 and 0.60 dollars for a million tokens, and half of it.
+            assert [row["cost_nano"] for row in rows] == [750, 375]
+            assert rows[1]["reserved_nano"] < rows[0]["reserved_nano"]
+
+    run(look())
+
+
 def test_cancelling_is_for_the_owner_and_settles_what_was_done(tmp_path: Path) -> None:
     async def story(room: Room) -> None:
         created = await room.create(await room.upload(chat(1), chat(2)), "done=1,end=never")
