@@ -210,7 +210,7 @@ class Http1Client:
         body: bytes,
         timeouts: Timeouts,
     ) -> UpstreamReply:
-        """Send one GET or POST and wait for the response's head; raise UpstreamError.
+        """Send one request and wait for the response's head; raise UpstreamError.
 
         Raise ValueError for a target or header that would break out of its line.
         """

@@ -74,7 +74,7 @@ class HttpClient(Protocol):
         body: bytes,
         timeouts: Timeouts,
     ) -> UpstreamReply:
-        """Send one GET or POST and wait for the response's head; raise UpstreamError.
+        """Send one request and wait for the response's head; raise UpstreamError.
 
         `host`, `content-length` and `accept-encoding` are the client's to set.
         """

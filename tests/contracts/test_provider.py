@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from gateway.providers.port import UpstreamFault
+from gateway.providers.port import UpstreamCall, UpstreamFault
 from gateway.providers.scripted_wire import Served
 from tests.contracts.upstreams import (
     PATIENT,
@@ -56,6 +56,31 @@ def test_a_call_is_answered_with_a_completion_and_its_usage(
             assert answer["usage"]["completion_tokens"] == 3
             assert await reply.read_some() == b""
             reply.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("backend", [direct, proxied, scripted])
+def test_what_is_kept_is_read_and_deleted_with_the_calls_own_method(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        async with backend(tmp_path) as opened:
+
+            async def told(method: bytes, path: str, body: bytes = b"") -> tuple[int, bytes]:
+                kind = ((b"content-type", b"multipart/form-data; boundary=b"),) if body else ()
+                call = UpstreamCall(path, body, kind, PATIENT, method)
+                reply = await opened.provider.open(call)
+                return reply.status, await reply.read()
+
+            content = b'{"a": 1}\n' * 50_000
+            parts = b'--b\r\ncontent-disposition: form-data; name="file"; filename="f"\r\n\r\n'
+            status, body = await told(b"POST", "/files", parts + content + b"\r\n--b--\r\n")
+            path = f"/files/{orjson.loads(body)['id']}"
+            assert (status, (await told(b"GET", path))[1]) == (200, body)
+            assert await told(b"GET", f"{path}/content") == (200, content)
+            assert orjson.loads((await told(b"DELETE", path))[1])["deleted"] is True
+            assert (await told(b"GET", path))[0] == 404
 
     run(scenario())
 
