@@ -12,7 +12,7 @@ from dataclasses import field
 
 from budgets.admission import Headroom
 from budgets.money import MAX_LIMIT_NANO
-from budgets.prices import PriceCard
+from budgets.prices import Price, PriceCard
 from budgets.value import value
 from gateway.batches.lines import BatchLine, line_fault, read_line, renamed_line, spans
 from gateway.dialects.port import Dialect
@@ -54,19 +54,32 @@ class Terms:
     count: Callable[[Sequence[str]], int] | None = None
 
     @property
+    def price(self) -> Price:
+        """What a batch of the model costs now; raise ApiError (400) where that is not known."""
+        return batch_price(self.prices, self.card, self.now_s)
+
+    @property
     def basis(self) -> str:
         """A name for everything that a bound rests on beside the file."""
-        card = self.card
-        price = self.prices.at(card.price_model, self.now_s, BATCH_TIER)
+        card, price = self.card, self.price
         rests_on = (
             ARITHMETIC,
-            price and (price.valid_from_s, price.version, price.service_tier, price.tiers),
-            price and sorted(price.units.items()),
+            (price.valid_from_s, price.version, price.service_tier, price.tiers),
+            sorted(price.units.items()),
             (card.context_tokens, card.max_output_tokens, card.prompt_overhead_tokens),
             self.hosted_tool_uses,
             self.vocabulary,
         )
         return hashlib.sha256(repr(rests_on).encode()).hexdigest()[:32]
+
+
+def batch_price(prices: PriceCard, card: ModelCard, now_s: int) -> Price:
+    """The price of a model in batches; raise ApiError (400) where that is not known."""
+    price = prices.at(card.price_model, now_s, BATCH_TIER)
+    if price is None or not price.by_tokens:
+        why = "has no price for tokens, so a batch of it cannot be bounded."
+        raise bad_request(f"Model {card.name!r} {why}", "file", "price_unknown")
+    return price
 
 
 @value

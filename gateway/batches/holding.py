@@ -14,6 +14,7 @@ import orjson
 from budgets.admission import surveyed
 from budgets.kills import killed_by
 from budgets.ledger import BudgetsChangedError, Hold, Refusal, Reservation
+from budgets.prices import Price
 from budgets.scopes import Charge
 from budgets.value import value
 from gateway.auth import Principal
@@ -55,6 +56,7 @@ class BatchAsked:
     file_id: str
     bound: FileBound
     card: ModelCard
+    price: Price
     window_s: int
 
 

@@ -1,9 +1,9 @@
 """Which provider a file is for, and with what the lines of a batch are bounded there."""
 
-from gateway.batches.bounding import BATCH_TIER, Terms
+from gateway.batches.bounding import Terms, batch_price
 from gateway.batches.kit import Kit
 from gateway.batches.lines import line_fault
-from gateway.errors import ApiError, bad_request
+from gateway.errors import bad_request
 from gateway.ownership import named_in
 from routing.catalog import ModelCard, ModelWish, Unknown
 
@@ -59,16 +59,9 @@ async def terms_of(kit: Kit, card: ModelCard, model: str) -> Terms:
     """With what the lines for a model are bounded now; raise ApiError (400) without a price."""
     desk = kit.desk
     now_s = desk.now_ms() // 1_000
-    price = desk.prices.at(card.price_model, now_s, BATCH_TIER)
-    if price is None or not price.by_tokens:
-        raise ApiError(
-            400,
-            "price_unknown",
-            f"Model {card.name!r} has no price for tokens, so a batch of it cannot be bounded.",
-            "file",
-        )
     vocabulary = desk.vocabularies.get(card.name, "")
     count = await desk.tokenizer.counter(vocabulary) if vocabulary else None
+    batch_price(desk.prices, card, now_s)  # without one, nothing can be bounded
     return Terms(
         model=model,
         card=card,

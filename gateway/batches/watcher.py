@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gateway.batches.kept import BatchRecord
 from gateway.batches.kit import Kit, path_of, read_limited
+from gateway.batches.lost import is_lost, look_for
 from gateway.batches.settling import Settler
 from gateway.clock import now_ms
 from gateway.providers.port import UpstreamError
@@ -68,6 +69,8 @@ class Watcher:
 
     async def _ask_for(self, one: OwnedObject) -> tuple[OwnedObject, str]:
         """Take over what is told of a batch; and why that is not what it should be by now."""
+        if is_lost(one):
+            return one, await look_for(self.kit, self.settler, one)
         reply = await self.kit.ask(one.provider, b"GET", path_of("batches", one.object_id))
         body = await read_limited(reply)
         if reply.status != 200:

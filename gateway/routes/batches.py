@@ -10,6 +10,7 @@ from typing import Any
 
 from budgets.ledger import LedgerError
 from budgets.money import format_usd
+from budgets.prices import Price
 from budgets.value import value
 from gateway.auth import Principal
 from gateway.batches.bounding import BATCH_TIER, FileBound, bound_file
@@ -19,10 +20,11 @@ from gateway.batches.kept import BatchRecord, FileRecord, units_of
 from gateway.batches.kit import Kit, object_in, passed, path_of, read_limited
 from gateway.batches.lines import BATCHED
 from gateway.batches.lists import page_of, read_wish
+from gateway.batches.lost import lost_batch
 from gateway.batches.places import terms_of
 from gateway.batches.settling import DRAIN_S, ENDS, Settler
 from gateway.clock import now_ms, since_ms
-from gateway.errors import bad_request
+from gateway.errors import ApiError, bad_request
 from gateway.providers.port import RawHeaders, UpstreamError, UpstreamReply
 from gateway.records import end_event
 from gateway.registries.objects import ObjectKind, OwnedObject, may_be_an_id
@@ -94,7 +96,7 @@ class BatchRoutes(KeptObjects):
         window_s = _window_s(body.get("completion_window"))
         file, bound = await self._input(principal, body)
         card = _card(kit, bound)
-        bound = await self._bound_now(file, bound, card)
+        bound, price = await self._bound_now(file, bound, card)
         wish = BatchAsked(
             started_s,
             principal,
@@ -104,6 +106,7 @@ class BatchRoutes(KeptObjects):
             file.object_id,
             bound,
             card,
+            price,
             window_s,
         )
         held = await hold_for(kit, wish)
@@ -142,11 +145,17 @@ class BatchRoutes(KeptObjects):
             )
         return file, bound
 
-    async def _bound_now(self, file: OwnedObject, bound: FileBound, card: ModelCard) -> FileBound:
-        """The bounds of a file; read and computed again where prices or limits are others now."""
+    async def _bound_now(
+        self, file: OwnedObject, bound: FileBound, card: ModelCard
+    ) -> tuple[FileBound, Price]:
+        """The bounds of a file, and the price that they rest on.
+
+        Where prices or limits are others now, the file is read and bounded again.
+        """
         terms = await terms_of(self.kit, card, card.upstream_model)
+        price = terms.price
         if terms.basis == bound.basis:
-            return bound
+            return bound, price
         work = self.kit.ask(file.provider, b"GET", path_of("files", file.object_id, "content"))
         reply = await asked(work, file.provider)
         async with self.kit.places:
@@ -158,7 +167,7 @@ class BatchRoutes(KeptObjects):
                 why = f"cannot be read at its provider (status {reply.status})."
                 raise bad_request(f"File {file.object_id} {why}", "input_file_id")
             read = await asyncio.to_thread(bound_file, content, 0, len(content), terms)
-        return read.bound
+        return read.bound, price
 
     async def _send_on(
         self, wish: BatchAsked, held: Held
@@ -172,15 +181,14 @@ class BatchRoutes(KeptObjects):
                 await desk.ledger.release(held.hold, None)
             raise
         held = replace(held, hold=hold)
-        provider, request_id = wish.bound.provider, hold.hold_id
+        provider = wish.bound.provider
         try:
             told = passed(wish.headers)
             reply = await kit.ask(provider, b"POST", "/batches", wish.raw, told)
             body = await read_limited(reply)
         except UpstreamError as error:
             if error.reached_provider:
-                LOG.error("batch %s: nobody knows whether it runs: %s", request_id, error)
-                raise batch_uncertain(request_id, str(error)) from error
+                raise await self._lost(wish, held, str(error)) from error
             failure = upstream_failed(error, provider)
             await self._release(held, 0, failure.code)
             raise failure from error
@@ -188,8 +196,17 @@ class BatchRoutes(KeptObjects):
             await self._release(held, reply.status, f"upstream_{reply.status}")
             return reply, body
         if reply.status >= 300:
-            raise batch_uncertain(request_id, f"status {reply.status}")
+            raise await self._lost(wish, held, f"status {reply.status}")
         return _Accepted(reply, body, await self._claim(wish, held, body))
+
+    async def _lost(self, wish: BatchAsked, held: Held, why: str) -> ApiError:
+        """Have the provider's list looked through for a batch that may be there."""
+        request_id = held.hold.hold_id
+        LOG.error("batch %s: nobody knows whether it runs: %s", request_id, why)
+        lost = lost_batch(self._record(wish, held, b"{}"), wish.bound.provider, wish.file_id)
+        with suppress(RegistryError):  # then the end of its lease decides
+            await self.kit.objects.claim(lost)
+        return batch_uncertain(request_id, why)
 
     async def _release(self, held: Held, status: int, code: str) -> None:
         desk, event = self.kit.desk, held.event
@@ -203,38 +220,18 @@ class BatchRoutes(KeptObjects):
 
     async def _claim(self, wish: BatchAsked, held: Held, body: bytes) -> OwnedObject:
         """Write down whose the batch is and how it is settled, before anybody is told of it."""
-        kit, desk = self.kit, self.kit.desk
-        told = object_in(body)
+        kit, told = self.kit, object_in(body)
         batch_id = None if told is None else told.get("id")
-        request_id = held.hold.hold_id
         if told is None or not isinstance(batch_id, str) or not may_be_an_id(batch_id):
-            raise batch_uncertain(request_id, "it did not say by which id")
-        now_s, card, frontier = held.event.admitted_ms // 1_000, wish.card, desk.frontier
-        price = desk.prices.at(card.price_model, now_s, BATCH_TIER)
-        if price is None:
-            raise batch_uncertain(request_id, "its price is gone")
+            raise await self._lost(wish, held, "it did not say by which id")
         held.event.total_ms = since_ms(wish.started_s)
-        record = BatchRecord(
-            told=body,
-            hold=held.hold,
-            units=units_of(held.charges),
-            bound=wish.bound,
-            price=price,
-            frontier=None
-            if frontier is None
-            else desk.prices.at(frontier.price_model, now_s, BATCH_TIER),
-            draft=held.event.to_json(),
-            tokens_held=wish.bound.tokens,
-            looked_ms=now_ms(),
-            life=desk.ledger.life,
-        )
         batch = OwnedObject(
             ObjectKind.BATCH,
             batch_id,
             wish.principal.team,
             wish.bound.provider,
             now_ms(),
-            record.to_text(),
+            self._record(wish, held, body).to_text(),
             is_open=True,
         )
         try:
@@ -244,13 +241,33 @@ class BatchRoutes(KeptObjects):
             with suppress(UpstreamError):
                 path = path_of("batches", batch_id, "cancel")
                 (await kit.ask(wish.bound.provider, b"POST", path)).close()
-            raise batch_uncertain(request_id, "it could not be written down") from error
+            why = "it could not be written down"
+            raise batch_uncertain(held.hold.hold_id, why) from error
         if stands != batch:
-            raise batch_uncertain(request_id, "it gave an id that is taken")
+            raise await self._lost(wish, held, "it gave an id that is taken")
         if told.get("status") in ENDS:
             with suppress(LedgerError, RegistryError):  # then the watcher does it
                 batch = await self._saw(batch, body)
         return batch
+
+    def _record(self, wish: BatchAsked, held: Held, told: bytes) -> BatchRecord:
+        """What it takes to settle a batch, under the prices of its admission."""
+        desk, now_s = self.kit.desk, held.event.admitted_ms // 1_000
+        frontier = desk.frontier
+        return BatchRecord(
+            told=told,
+            hold=held.hold,
+            units=units_of(held.charges),
+            bound=wish.bound,
+            price=wish.price,
+            frontier=None
+            if frontier is None
+            else desk.prices.at(frontier.price_model, now_s, BATCH_TIER),
+            draft=held.event.to_json(),
+            tokens_held=wish.bound.tokens,
+            looked_ms=now_ms(),
+            life=desk.ledger.life,
+        )
 
     # -- what is there ----------------------------------------------------------------------
 

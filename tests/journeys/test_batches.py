@@ -174,6 +174,22 @@ def test_a_batch_of_which_nobody_knows_stays_held(
     assert (row["basis"], row["cost_nano"]) == ("assumed", row["reserved_nano"])
 
 
+def test_a_batch_whose_acceptance_was_lost_is_found_and_becomes_its_teams(
+    up: ScriptedServer, tmp_path: Path
+) -> None:
+    with gateway(tmp_path, config(up, poll_s=0.2)) as weir:
+        file_id = upload(weir, lines(3))
+        created = create(weir, file_id, "accept=silent,after_ms=300")
+        assert created.error["code"] == "batch_uncertain"
+        wait_for(lambda: bool(ask(weir, "GET", "/v1/batches").json["data"]), "the batch")
+        [found] = ask(weir, "GET", "/v1/batches").json["data"]
+        path = f"/v1/batches/{found['id']}"
+        wait_for(lambda: "x-weir-cost-usd" in ask(weir, "GET", path).headers, "its cost")
+        row = row_of(weir, ask(weir, "GET", path))
+        assert (row["cost_nano"], row["batch_requests"]) == (billed_nano(up), 3)
+        assert assert_clean(weir)["entries"] == 1
+
+
 def test_a_batch_is_settled_though_nobody_asks_for_it(up: ScriptedServer, tmp_path: Path) -> None:
     with gateway(tmp_path, config(up, poll_s=0.2)) as weir:
         created = create(weir, upload(weir, lines(3)), "after_ms=300")

@@ -142,7 +142,10 @@ def test_a_bound_says_what_it_rests_on(changes: dict[str, Any]) -> None:
     assert terms(**changes).basis != terms().basis
 
 
-def test_a_line_without_a_price_is_no_line() -> None:
-    with refusal("has no price") as refused:
-        bound_line(read_line(4, orjson.dumps(chat())), terms(prices=prices(), now_s=-1))
+def test_without_a_price_nothing_is_bounded() -> None:
+    with refusal("'tiny' has no price for tokens") as refused:
+        assert terms(now_s=-1).basis
+    assert refused.value.code == "price_unknown"
+    with refusal("Line 4: .*has no price") as refused:
+        bound_line(read_line(4, orjson.dumps(chat())), terms(now_s=-1))
     assert refused.value.details == {"line": 4}
