@@ -42,8 +42,8 @@ def batch_uncertain(request_id: str, why: str) -> ApiError:
         502,
         "batch_uncertain",
         f"Whether the provider took the batch is not known ({why}). What it may cost stays held as "
-        f"{request_id} until the provider's list of batches tells. Should it be there, it is in your "
-        "own list of batches within minutes: look there before you try again.",
+        f"{request_id} until the provider's list of batches tells. Should it be there, it is in "
+        "your own list of batches within minutes: look there before you try again.",
         kind="upstream_error",
         retry=False,
     )

@@ -1,9 +1,10 @@
 """Batches of which nobody knows whether the provider took them: looked for in the provider's list.
 
-The answer to a batch may be lost on its way. Its money is held, and it is kept here as nobody's,
-under a name of our own. What the provider lists for the same file, made since and known to nobody,
-is it: it becomes its team's and goes its way. Where the list goes back far enough and has none,
-there is none, and nothing is charged.
+The answer to a batch may be lost on its way, or the gateway may die before it could write down
+whose the batch is. So each is kept as nobody's, under a name of our own, before it is sent, and
+forgotten once it is known. Of one that stays, what the provider lists for the same file, made since
+and known to nobody, is it: it becomes its team's and goes its way. Where the list goes back far
+enough and has none, there is none, and nothing is charged.
 """
 
 import logging
@@ -13,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from gateway.batches.costing import cost_of_nothing
 from gateway.batches.kept import BatchRecord
 from gateway.batches.kit import Kit, object_in, read_limited
 from gateway.batches.settling import Settler
@@ -24,15 +24,18 @@ LOG = logging.getLogger("weir.batches")
 # No team has this name, so no list shows them.
 NOBODY = ""
 _PREFIX = "lost:"
+SENDING, UNKNOWN = "sending", "unknown"
 PAGE = 100
 # How far the provider's clock may be from ours, and how long a batch may take to be listed.
 SKEW_S = 120
 SURE_S = 600
 
 
-def lost_batch(record: BatchRecord, provider: str, file_id: str) -> OwnedObject:
-    """What is kept of a batch that may be there; `record` is as of one that is."""
-    told = orjson.dumps({"object": "batch", "status": "unknown", "input_file_id": file_id})
+def lost_batch(
+    record: BatchRecord, provider: str, file_id: str, status: str = SENDING
+) -> OwnedObject:
+    """What is kept of a batch that is being sent or may be there; `record` as of one that is."""
+    told = orjson.dumps({"object": "batch", "status": status, "input_file_id": file_id})
     return OwnedObject(
         ObjectKind.BATCH,
         f"{_PREFIX}{record.hold.hold_id}",
@@ -55,6 +58,8 @@ async def look_for(kit: Kit, settler: Settler, one: OwnedObject) -> str:
     Raise UpstreamError where the provider cannot be asked.
     """
     record = BatchRecord.from_text(one.record)
+    if record.batch.get("status") == SENDING and not _is_over(kit, one):
+        return ""
     reply = await kit.ask(one.provider, b"GET", f"/batches?limit={PAGE}")
     listed = object_in(await read_limited(reply))
     batches = None if listed is None else listed.get("data")
@@ -63,28 +68,37 @@ async def look_for(kit: Kit, settler: Settler, one: OwnedObject) -> str:
     sent_s = record.hold.admitted_ms // 1_000
     found = [batch for batch in batches if isinstance(batch, dict)]
     for batch in sorted(found, key=_created_s):
-        if _created_s(batch) >= sent_s - SKEW_S and await _is_it(kit, record, batch):
-            await _adopt(kit, settler, one, record, batch)
-            return ""
+        if _created_s(batch) >= sent_s - SKEW_S and _may_be_it(record, batch):
+            known = await kit.objects.find(ObjectKind.BATCH, batch["id"])
+            if known is None:
+                await _adopt(kit, settler, one, record, batch)
+                return ""
+            if BatchRecord.from_text(known.record).hold.hold_id == record.hold.hold_id:
+                await kit.objects.forget(ObjectKind.BATCH, one.object_id, NOBODY)
+                return ""  # it was written down, and this one was to be forgotten
     reaches_back = not listed.get("has_more") or any(
         0 < _created_s(batch) < sent_s - SKEW_S for batch in found
     )
     if not reaches_back or now_ms() // 1_000 - sent_s < SURE_S:
         return "not in the provider's list so far"
     LOG.warning("batch %s: the provider never took it", record.hold.hold_id)
-    await settler.settle(one, record, cost_of_nothing(record.bound.lines), "failed")
+    await settler.settle_nothing(one, record)
     await kit.objects.forget(ObjectKind.BATCH, one.object_id, NOBODY)
     return ""
 
 
-async def _is_it(kit: Kit, record: BatchRecord, batch: Mapping[str, Any]) -> bool:
-    """Whether a batch is of the same file, and nobody's so far."""
+def _is_over(kit: Kit, one: OwnedObject) -> bool:
+    """Whether nobody can be waiting for the provider's answer any more."""
+    timeouts = kit.desk.timeouts.get(one.provider)
+    waits_s = 0.0 if timeouts is None else timeouts.total_s
+    return now_ms() - one.created_ms > (waits_s + SKEW_S) * 1_000
+
+
+def _may_be_it(record: BatchRecord, batch: Mapping[str, Any]) -> bool:
+    """Whether a batch is of the same file, with an id by which it can be known."""
     batch_id = batch.get("id")
-    if batch.get("input_file_id") != record.batch.get("input_file_id"):
-        return False
-    if not isinstance(batch_id, str) or not may_be_an_id(batch_id):
-        return False
-    return await kit.objects.find(ObjectKind.BATCH, batch_id) is None
+    same = batch.get("input_file_id") == record.batch.get("input_file_id")
+    return same and isinstance(batch_id, str) and may_be_an_id(batch_id)
 
 
 async def _adopt(

@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from budgets.ledger import LedgerError
 from budgets.usage import TokenUsage
 from gateway.batches.costing import (
     BatchCost,
@@ -229,6 +230,14 @@ class Settler:
         finally:
             reply.close()
         return costs.total()
+
+    async def settle_nothing(self, one: OwnedObject, record: BatchRecord) -> None:
+        """Charge nothing for a batch that its provider never had."""
+        try:
+            await self.settle(one, record, cost_of_nothing(record.bound.lines), "failed")
+        except LedgerError:
+            # Its process died before it could mark the hold as sent: there is nothing to settle.
+            await self._kit.desk.ledger.release(record.hold, None)
 
     async def settle(
         self, one: OwnedObject, record: BatchRecord, cost: BatchCost, status: str

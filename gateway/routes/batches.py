@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from budgets.ledger import LedgerError
+from budgets.ledger import LedgerError, dispatched
 from budgets.money import format_usd
 from budgets.prices import Price
 from budgets.value import value
@@ -20,7 +20,7 @@ from gateway.batches.kept import BatchRecord, FileRecord, units_of
 from gateway.batches.kit import Kit, object_in, passed, path_of, read_limited
 from gateway.batches.lines import BATCHED
 from gateway.batches.lists import page_of, read_wish
-from gateway.batches.lost import lost_batch
+from gateway.batches.lost import UNKNOWN, lost_batch
 from gateway.batches.places import terms_of
 from gateway.batches.settling import DRAIN_S, ENDS, Settler
 from gateway.clock import now_ms, since_ms
@@ -173,15 +173,17 @@ class BatchRoutes(KeptObjects):
         self, wish: BatchAsked, held: Held
     ) -> _Accepted | tuple[UpstreamReply, bytes]:
         """Dispatch and send; what the provider refused is released, the rest stays held."""
-        kit, desk = self.kit, self.kit.desk
+        kit, desk, provider = self.kit, self.kit.desk, wish.bound.provider
+        held, hold = replace(held, hold=dispatched(held.hold)), held.hold
+        lost = lost_batch(self._record(wish, held, b"{}"), provider, wish.file_id)
         try:
-            hold = await desk.ledger.dispatch(held.hold, held.event.to_json())
-        except LedgerError:
+            await kit.objects.claim(lost)
+            await desk.ledger.dispatch(hold, held.event.to_json())
+        except (LedgerError, RegistryError):
             with suppress(LedgerError):
-                await desk.ledger.release(held.hold, None)
+                await desk.ledger.release(hold, None)
+            await self._forget(lost)
             raise
-        held = replace(held, hold=hold)
-        provider = wish.bound.provider
         try:
             told = passed(wish.headers)
             reply = await kit.ask(provider, b"POST", "/batches", wish.raw, told)
@@ -190,25 +192,32 @@ class BatchRoutes(KeptObjects):
             if error.reached_provider:
                 raise await self._lost(wish, held, str(error)) from error
             failure = upstream_failed(error, provider)
-            await self._release(held, 0, failure.code)
+            await self._release(held, lost, 0, failure.code)
             raise failure from error
         if 400 <= reply.status < 500 or reply.status == 503:
-            await self._release(held, reply.status, f"upstream_{reply.status}")
+            await self._release(held, lost, reply.status, f"upstream_{reply.status}")
             return reply, body
         if reply.status >= 300:
             raise await self._lost(wish, held, f"status {reply.status}")
-        return _Accepted(reply, body, await self._claim(wish, held, body))
+        batch = await self._claim(wish, held, body)
+        await self._forget(lost)
+        return _Accepted(reply, body, batch)
 
     async def _lost(self, wish: BatchAsked, held: Held, why: str) -> ApiError:
-        """Have the provider's list looked through for a batch that may be there."""
-        request_id = held.hold.hold_id
+        """Have the provider's list looked through for a batch that may be there, from now on."""
+        request_id, provider = held.hold.hold_id, wish.bound.provider
         LOG.error("batch %s: nobody knows whether it runs: %s", request_id, why)
-        lost = lost_batch(self._record(wish, held, b"{}"), wish.bound.provider, wish.file_id)
-        with suppress(RegistryError):  # then the end of its lease decides
-            await self.kit.objects.claim(lost)
+        record = replace(self._record(wish, held, b"{}"), looked_ms=0)
+        with suppress(RegistryError):  # then it is looked for a little later
+            await self.kit.objects.update(lost_batch(record, provider, wish.file_id, UNKNOWN))
         return batch_uncertain(request_id, why)
 
-    async def _release(self, held: Held, status: int, code: str) -> None:
+    async def _forget(self, lost: OwnedObject) -> None:
+        """It is known what became of a batch; if that cannot be written, it is found out again."""
+        with suppress(RegistryError):
+            await self.kit.objects.forget(lost.kind, lost.object_id, lost.owner)
+
+    async def _release(self, held: Held, lost: OwnedObject, status: int, code: str) -> None:
         desk, event = self.kit.desk, held.event
         end_event(event, Ending.UPSTREAM_FAILED, status, code)
         event.batch_requests = 0
@@ -217,6 +226,7 @@ class BatchRoutes(KeptObjects):
         settlement = await desk.ledger.release(held.hold, event.to_outbox())
         desk.tally.settled(event, settlement)
         desk.line.freed(held.hold.accounts)
+        await self._forget(lost)
 
     async def _claim(self, wish: BatchAsked, held: Held, body: bytes) -> OwnedObject:
         """Write down whose the batch is and how it is settled, before anybody is told of it."""

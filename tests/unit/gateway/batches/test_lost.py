@@ -7,6 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from budgets.ledger import Hold, Reservation, dispatched
+from budgets.scopes import Charge, Unit, Window
 from gateway.batches.kept import BatchRecord
 from gateway.batches.lost import NOBODY, SURE_S, is_lost, look_for, lost_batch
 from gateway.batches.settling import Settler
@@ -15,6 +17,8 @@ from tests.unit.gateway.batches.made import chat
 from tests.unit.gateway.batches.rooms import WITHOUT_WATCHER, Room
 from tests.unit.gateway.desks import run
 from tests.unit.gateway.gateways import opened, settings_in
+
+ORG = Charge("org:default|total|0", "org:default", Window.TOTAL, None, None)
 
 
 def inside(folder: Path, story: Callable[[Room], Awaitable[None]]) -> None:
@@ -86,6 +90,52 @@ def test_a_batch_that_somebody_has_is_not_the_lost_one(tmp_path: Path) -> None:
         await room.ended(orjson.loads(created.text)["id"])
         kit = room.weir.gateway.kept.batches.kit
         assert await look_for(kit, Settler(kit), one) == "not in the provider's list so far"
+
+    inside(tmp_path, story)
+
+
+def test_one_that_is_being_sent_is_left_alone_until_nobody_can_wait_for_it(tmp_path: Path) -> None:
+    async def story(room: Room) -> None:
+        one = await lost(room, "accept=silent,end=failed")
+        sending = lost_batch(
+            BatchRecord.from_text(one.record),
+            "here",
+            BatchRecord.from_text(one.record).batch["input_file_id"],
+        )
+        store, kit = room.weir.gateway.books.stores.objects, room.weir.gateway.kept.batches.kit
+        assert await look_for(kit, Settler(kit), sending) == ""
+        assert await left(room) == [one.object_id]
+        later = replace(sending, created_ms=sending.created_ms - 3_600_000)
+        assert await look_for(kit, Settler(kit), later) == ""
+        assert one.object_id not in await left(room)
+        [batch] = (await room.json("GET", "/v1/batches"))["data"]
+        # A process that died before it forgot it leaves it: it is the same batch, not another.
+        await store.claim(later)
+        assert await look_for(kit, Settler(kit), long_ago(later, SURE_S + 1)) == ""
+        assert one.object_id not in await left(room)
+        answer = await room.ended(batch["id"])
+        assert answer.header(b"x-weir-cost-usd") is not None
+
+    inside(tmp_path, story)
+
+
+def test_what_was_held_and_never_sent_is_given_back(tmp_path: Path) -> None:
+    async def story(room: Room) -> None:
+        one = await lost(room, "status=500")
+        ledger = room.weir.gateway.books.ledger
+        wish = Reservation("req_held", 5, (ORG,), 1, 60_000)
+        held = await ledger.reserve(wish)
+        assert isinstance(held, Hold)
+        record = BatchRecord.from_text(one.record)
+        record = replace(record, hold=dispatched(held), units=(Unit.USD,))
+        other = replace(
+            one, object_id="lost:req_held", record=record.to_text(), created_ms=one.created_ms
+        )
+        kit = room.weir.gateway.kept.batches.kit
+        before = (await ledger.survey([ORG.account]))[ORG.account].held_nano
+        assert await look_for(kit, Settler(kit), other) == ""
+        after = (await ledger.survey([ORG.account]))[ORG.account].held_nano
+        assert (before - after, await left(room)) == (5, [one.object_id])
 
     inside(tmp_path, story)
 
