@@ -27,8 +27,10 @@ from gateway.budgets_in_effect import BudgetsInEffect
 from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
+from gateway.counted import Counted
 from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
+from gateway.dialects.translation.index import COUNTS, reached
 from gateway.forwarding import ControlForward
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
@@ -44,6 +46,7 @@ from gateway.ledger_choice import (
 )
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
+from gateway.ownership import Owners
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
@@ -59,7 +62,16 @@ from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer, vocabularies
-from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers, timeouts_of
+from gateway.upkeep import (
+    REFRESH_S,
+    SWEEP_S,
+    beside,
+    keep_owners,
+    keep_up,
+    keepers,
+    start_providers,
+    timeouts_of,
+)
 from gateway.waiting import Line
 
 if TYPE_CHECKING:
@@ -83,6 +95,7 @@ class Books:
     current: BudgetsInEffect
     tally: Tally
     watch: LedgerWatch
+    owners: Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,9 @@ async def open_books(
     await registry.refresh()
     current = BudgetsInEffect(settings.budgets, BudgetRegistry(stores.budgets))
     watch = LedgerWatch(ledger, tally, choice.owed_endings)
-    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch)
+    owners = Owners(stores.objects, keepers(settings.providers))
+    stack.push_async_callback(owners.close)
+    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch, owners)
 
 
 async def _open_ledger(
@@ -256,12 +271,20 @@ def _keep_up(books: Books, stack: AsyncExitStack) -> None:
     beside(stack, keep_up("keys and budgets may be out of date", REFRESH_S, books.watch, *follow))
     pay = partial(settle_debts, books.ledger)
     beside(stack, keep_up("endings are owed to the ledger", SWEEP_S, books.watch, pay))
+    keep_owners(books.owners, books.watch, stack)
+
+
+def _counts_here(settings: Settings, provider: str) -> bool:
+    """Whether a provider is asked in messages, and cannot count them itself."""
+    section = settings.providers[provider]
+    return section.translate and COUNTS in reached(section.dialects) - {*section.dialects}
 
 
 def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     """What the ten stages of a request need."""
     catalog = settings.catalog
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
+    tokenizer = Tokenizer()
     return Desk(
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
@@ -271,7 +294,10 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         catalog=catalog,
         policies=settings.policies,
         health=counter.health,
-        providers=counter.providers,
+        providers={
+            name: Counted(one, tokenizer.count_prompt) if _counts_here(settings, name) else one
+            for name, one in counter.providers.items()
+        },
         timeouts={
             name: timeouts_of(section, settings.server)
             for name, section in settings.providers.items()
@@ -281,7 +307,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         },
         frontier=None if frontier is None else catalog.models[frontier],
         tier_of={model: tier.name for tier in reversed(catalog.tiers) for model in tier.models},
-        tokenizer=Tokenizer(),
+        tokenizer=tokenizer,
         limits=Limits(
             body_bytes=settings.server.max_body_bytes,
             answer_cap_tokens=settings.server.answer_cap_tokens,
@@ -305,6 +331,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         watch=books.watch,
         ids=counter.ids,
         inference=counter.inference,
+        owners=books.owners,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )

@@ -44,20 +44,20 @@ from gateway.errors import (
 from gateway.identity import OWN_RUN, Asked, Identity, identify
 from gateway.landings import approach_of
 from gateway.outage import reserve, survey
+from gateway.providers.port import RawHeaders
 from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
     Answer,
     ClientGone,
     HangUpWatch,
-    RawHeaders,
     Receive,
     Scope,
     Send,
     read_body_within,
 )
 from gateway.room import NO_MODELS, Room, room_of
-from gateway.sizing import appraise, measure
+from gateway.sizing import appraise, measure, reaches_out, vouch
 from gateway.spending import Spender, outcome_of
 from gateway.tally import LedgerOutcome
 from gateway.waiting import Place, Turn, budget_key
@@ -125,6 +125,8 @@ class Lifecycle:
     ) -> None:
         call = await self._admit(request_id, dialect, scope, receive)
         asking = appraise(self._desk, call)  # stage 2
+        if reaches_out(asking):
+            await vouch(self._desk, asking)
         found = await self._set_aside(asking, last=not self._desk.line.is_open)
         if isinstance(found, Denial) and found.held_by and self._desk.line.is_open:
             found = await self._wait_for_money(asking, found, receive)
