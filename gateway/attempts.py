@@ -16,9 +16,10 @@ from budgets.value import value
 from gateway.clock import since_ms
 from gateway.desk import Desk, Spending
 from gateway.errors import gateway_stopping
-from gateway.providers.port import UpstreamError, UpstreamFault, UpstreamReply
+from gateway.providers.port import RawHeaders, UpstreamError, UpstreamFault, UpstreamReply
+from gateway.providers.whole_reply import WholeReply
 from gateway.relay import UNKNOWN_LENGTH, Outcome
-from gateway.response import ClientGone, RawHeaders, Receive, unless_gone
+from gateway.response import ClientGone, Receive, unless_gone
 from gateway.upstream_errors import all_resting, upstream_failed
 from routing.attempts import AttemptPlan, Failure, RetryLimits, Turn
 from routing.catalog import ModelCard
@@ -57,28 +58,6 @@ class Tried:
             "waited_ms": self.wait_ms,
             "took_ms": self.took_ms,
         }
-
-
-class KeptReply:
-    """An error response that was read and set aside, to be passed on if nothing better comes."""
-
-    __slots__ = ("_body", "headers", "status")
-
-    def __init__(self, status: int, headers: RawHeaders, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = body
-
-    async def read_some(self) -> bytes:
-        """The body, then its end."""
-        body, self._body = self._body, b""
-        return body
-
-    async def read(self) -> bytes:
-        return await self.read_some()
-
-    def close(self) -> None:
-        """It holds nothing open."""
 
 
 class Attempts:
@@ -190,7 +169,7 @@ async def _set_aside(reply: UpstreamReply) -> UpstreamReply:
     except (TimeoutError, UpstreamError):
         reply.close()
         body = b""
-    return KeptReply(reply.status, reply.headers, body)
+    return WholeReply(reply.status, reply.headers, body)
 
 
 def _cause(tried: Tried) -> str:

@@ -24,9 +24,8 @@ from gateway.input_size import InputSize
 from gateway.known_ids import KnownIds
 from gateway.landings import Approach
 from gateway.ledger_watch import LedgerWatch
-from gateway.providers.port import Provider, Timeouts
+from gateway.providers.port import Provider, RawHeaders, Timeouts
 from gateway.quotes import Bid, Quoter
-from gateway.response import RawHeaders
 from gateway.run_inference import RunInference
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer

@@ -22,10 +22,9 @@ from gateway.errors import (
 from gateway.providers.borrowed_model import INTERNAL_KEY, MODELS_PATH
 from gateway.providers.http_client import BaseUrl, HttpClient
 from gateway.providers.local_model import Endpoint, LocalModelProvider
-from gateway.providers.port import Provider, Timeouts, UpstreamError, UpstreamReply
+from gateway.providers.port import Provider, RawHeaders, Timeouts, UpstreamError, UpstreamReply
 from gateway.response import (
     ClientGone,
-    RawHeaders,
     Receive,
     Scope,
     Send,

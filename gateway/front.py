@@ -27,8 +27,10 @@ from gateway.budgets_in_effect import BudgetsInEffect
 from gateway.clock import now_ms
 from gateway.condition import Condition
 from gateway.config import Settings
+from gateway.counted import Counted
 from gateway.data_dir import DataDir
 from gateway.desk import Desk, Limits
+from gateway.dialects.translation.index import COUNTS, reached
 from gateway.forwarding import ControlForward
 from gateway.health_board import HealthBoard
 from gateway.key_registry import KeyRegistry
@@ -258,10 +260,17 @@ def _keep_up(books: Books, stack: AsyncExitStack) -> None:
     beside(stack, keep_up("endings are owed to the ledger", SWEEP_S, books.watch, pay))
 
 
+def _counts_here(settings: Settings, provider: str) -> bool:
+    """Whether a provider is asked in messages, and cannot count them itself."""
+    section = settings.providers[provider]
+    return section.translate and COUNTS in reached(section.dialects) - {*section.dialects}
+
+
 def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
     """What the ten stages of a request need."""
     catalog = settings.catalog
     frontier = catalog.tiers[-1].models[0] if catalog.tiers else None
+    tokenizer = Tokenizer()
     return Desk(
         authenticate=books.registry.authenticate,
         denial=books.registry.denial,
@@ -271,7 +280,10 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         catalog=catalog,
         policies=settings.policies,
         health=counter.health,
-        providers=counter.providers,
+        providers={
+            name: Counted(one, tokenizer.count_prompt) if _counts_here(settings, name) else one
+            for name, one in counter.providers.items()
+        },
         timeouts={
             name: timeouts_of(section, settings.server)
             for name, section in settings.providers.items()
@@ -281,7 +293,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         },
         frontier=None if frontier is None else catalog.models[frontier],
         tier_of={model: tier.name for tier in reversed(catalog.tiers) for model in tier.models},
-        tokenizer=Tokenizer(),
+        tokenizer=tokenizer,
         limits=Limits(
             body_bytes=settings.server.max_body_bytes,
             answer_cap_tokens=settings.server.answer_cap_tokens,

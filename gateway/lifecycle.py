@@ -44,13 +44,13 @@ from gateway.errors import (
 from gateway.identity import OWN_RUN, Asked, Identity, identify
 from gateway.landings import approach_of
 from gateway.outage import reserve, survey
+from gateway.providers.port import RawHeaders
 from gateway.quotes import Bid, Quoter
 from gateway.refusing import Refuser, begin
 from gateway.response import (
     Answer,
     ClientGone,
     HangUpWatch,
-    RawHeaders,
     Receive,
     Scope,
     Send,

@@ -12,25 +12,25 @@ from collections.abc import (
     Generator,
     Iterable,
     MutableMapping,
-    Sequence,
 )
 from typing import Any, TypeVar
 
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Voice
 from gateway.errors import ApiError, body_too_large, body_too_slow
-from gateway.providers.whole_reply import DROPPED_HEADER
+from gateway.providers.port import RawHeaders
+from gateway.providers.whole_reply import COUNTED_HEADER, DROPPED_HEADER
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 DRAIN_FACTOR = 8
 # Who may read an answer across origins, and what Weir says of it, is not for the provider to say;
-# only what a translated request could not carry comes with the answer.
+# only what a translated request could not carry, and who counted, comes with the answer.
 OURS_TO_SAY = (b"x-weir-", b"access-control-")
+SAID_ON_THE_WAY = frozenset({DROPPED_HEADER, COUNTED_HEADER})
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -133,7 +133,7 @@ def relayed_headers(
         pair
         for pair in upstream
         if pair[0] not in HOP_BY_HOP
-        and (pair[0] == DROPPED_HEADER or not pair[0].startswith(OURS_TO_SAY))
+        and (not pair[0].startswith(OURS_TO_SAY) or pair[0] in SAID_ON_THE_WAY)
     ]
     headers.extend(own)
     return headers

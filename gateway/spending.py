@@ -18,12 +18,11 @@ from gateway.desk import Desk, Spending
 from gateway.dialects.media_style import BytesMeter
 from gateway.dialects.port import Bounds
 from gateway.media import Media
-from gateway.providers.port import UpstreamCall, UpstreamReply
+from gateway.providers.port import RawHeaders, UpstreamCall, UpstreamReply
 from gateway.quotes import Bid
 from gateway.records import add_money, end_event, stamp
 from gateway.relay import Outcome, StreamRelay, relay_whole
 from gateway.response import (
-    RawHeaders,
     Receive,
     Send,
     end_stream,

@@ -20,6 +20,7 @@ from gateway.meter import MAX_EVENT_BYTES, EventSplitter
 from gateway.providers.config import ProviderSection
 from gateway.providers.port import (
     Provider,
+    RawHeaders,
     UpstreamCall,
     UpstreamError,
     UpstreamFault,
@@ -27,10 +28,10 @@ from gateway.providers.port import (
 )
 from gateway.providers.whole_reply import (
     DROPPED_HEADER,
-    RawHeaders,
     WholeReply,
     dropped_comment,
     dropped_header,
+    rest_of,
 )
 
 _JSON = (b"content-type", b"application/json")
@@ -90,10 +91,7 @@ class _TranslatedReply:
 
     async def read(self) -> bytes:
         """The (rest of the) answer; raise UpstreamError."""
-        parts = []
-        while part := await self.read_some():
-            parts.append(part)
-        return b"".join(parts)
+        return await rest_of(self)
 
     def close(self) -> None:
         """Let go of the provider's answer."""

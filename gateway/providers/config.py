@@ -12,7 +12,7 @@ base_url = "http://models.internal:8000/v1"
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -244,17 +244,7 @@ class ScriptedSection(_ProviderSection):
     """Answers from a script, without a network."""
 
     kind: Literal["scripted"]
-    dialects: Dialects = (
-        "chat",
-        "completions",
-        "responses",
-        "embeddings",
-        "messages",
-        "count_tokens",
-        "images",
-        "speech",
-        "transcriptions",
-    )
+    dialects: Dialects = get_args(DialectName)
     default: str = "echo"
 
     @field_validator("default")

@@ -20,13 +20,14 @@ import orjson
 from gateway.providers.litellm_errors import error_body, fault_kind, told_by
 from gateway.providers.litellm_request import RequestFault, arguments_of, usage_told
 from gateway.providers.port import (
+    RawHeaders,
     Timeouts,
     UpstreamCall,
     UpstreamError,
     UpstreamFault,
     UpstreamReply,
 )
-from gateway.providers.whole_reply import RawHeaders, WholeReply, dropped_header
+from gateway.providers.whole_reply import WholeReply, dropped_header, rest_of
 
 LOG = logging.getLogger("weir.litellm")
 JSON_TYPE = (b"content-type", b"application/json")
@@ -261,10 +262,7 @@ class _StreamReply:
 
     async def read(self) -> bytes:
         """The (rest of the) stream; raise UpstreamError."""
-        parts = []
-        while part := await self.read_some():
-            parts.append(part)
-        return b"".join(parts)
+        return await rest_of(self)
 
     def close(self) -> None:
         """Let go of the provider, and wake whoever reads."""

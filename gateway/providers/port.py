@@ -18,6 +18,8 @@ from typing import Protocol
 
 from budgets.value import value
 
+RawHeaders = Sequence[tuple[bytes, bytes]]
+
 
 class UpstreamFault(StrEnum):
     CONNECT = "connect"
@@ -68,7 +70,7 @@ class UpstreamReply(Protocol):
     def status(self) -> int: ...
 
     @property
-    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+    def headers(self) -> RawHeaders:
         """Names in lower case, in the provider's order."""
 
     async def read_some(self) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.providers.scripted_wire import (
-    Answer,
+    NeverStreamed,
     RequestError,
     Said,
     ScriptedRequest,
@@ -56,20 +56,8 @@ def vector(text: object, dimensions: int) -> "array[float]":
     return array("f", [seed[place % 32] / 256 - 0.5 for place in range(dimensions)])
 
 
-class EmbeddingWords:
-    """The words of embeddings (`Wording`); they are never streamed."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def opening(self) -> bytes:
-        return b""
-
-    def piece(self, index: int, text: str) -> bytes:
-        return b""
-
-    def closing(self, said: Sequence[Said]) -> Sequence[bytes]:
-        return [b""]
+class EmbeddingWords(NeverStreamed):
+    """The words of embeddings."""
 
     def whole(self, said: Sequence[Said]) -> bytes:
         request = self._answer.request

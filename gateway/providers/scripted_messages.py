@@ -7,6 +7,7 @@ import orjson
 
 from gateway.providers.scripted_wire import (
     Answer,
+    NeverStreamed,
     Said,
     ScriptedRequest,
     Wire,
@@ -158,20 +159,8 @@ def _arguments(text: str) -> object:
         return {}
 
 
-class CountWords:
-    """The words of a count (`Wording`); it is never streamed."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    def opening(self) -> bytes:
-        return b""
-
-    def piece(self, index: int, text: str) -> bytes:
-        return b""
-
-    def closing(self, said: Sequence[Said]) -> Sequence[bytes]:
-        return [b""]
+class CountWords(NeverStreamed):
+    """The words of a count."""
 
     def whole(self, said: Sequence[Said]) -> bytes:
         return orjson.dumps({"input_tokens": self._answer.request.prompt_tokens})

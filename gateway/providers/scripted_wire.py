@@ -115,6 +115,22 @@ class Wording(Protocol):
         """The body of an answer that is not streamed."""
 
 
+class NeverStreamed:
+    """What answers that only come whole say of a stream: nothing."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def opening(self) -> bytes:
+        return b""
+
+    def piece(self, index: int, text: str) -> bytes:
+        return b""
+
+    def closing(self, said: Sequence[Said]) -> Sequence[bytes]:
+        return [b""]
+
+
 @dataclass(frozen=True, slots=True)
 class Wire:
     """How one route is spoken. `prefix` begins the ids of its answers; `is_free` is not billed.

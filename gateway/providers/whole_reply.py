@@ -1,11 +1,13 @@
-"""A reply whose body is known, and how a provider says what it left out: header or comment."""
+"""Replies read whole or known from the start, and how a provider says what it left out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+from gateway.providers.port import RawHeaders, UpstreamReply
 
 DROPPED_HEADER = b"x-weir-dropped"
+COUNTED_HEADER = b"x-weir-counted-by"
 # More names than fit here are cut off.
 MAX_DROPPED_BYTES = 1_024
-RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class WholeReply:
@@ -35,6 +37,14 @@ class WholeReply:
 
     def close(self) -> None:
         """Nothing to let go."""
+
+
+async def rest_of(reply: UpstreamReply) -> bytes:
+    """What is left of a body, piece by piece; raise UpstreamError."""
+    parts = []
+    while part := await reply.read_some():
+        parts.append(part)
+    return b"".join(parts)
 
 
 def dropped_header(dropped: Iterable[str]) -> RawHeaders:

@@ -11,7 +11,8 @@ from gateway.dialects.index import BY_ROUTE
 from gateway.dialects.openai_style import OPENAI
 from gateway.dialects.port import Dialect, Voice
 from gateway.errors import ApiError, method_not_allowed, not_found, websocket_unsupported
-from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
+from gateway.providers.port import RawHeaders
+from gateway.response import Receive, Scope, Send, send_error, send_whole
 from gateway.routes.models import PATH as MODELS
 from gateway.routes.models import ModelList
 from gateway.routes.runs import PATH as RUNS

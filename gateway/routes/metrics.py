@@ -6,7 +6,8 @@ from typing import Literal
 from gateway.auth import Principal, Role
 from gateway.errors import admin_key_required, unauthorized
 from gateway.metrics import Reading
-from gateway.response import RawHeaders, Receive, Scope, Send, send_error, send_whole
+from gateway.providers.port import RawHeaders
+from gateway.response import Receive, Scope, Send, send_error, send_whole
 
 Access = Literal["key", "open", "off"]
 Authenticate = Callable[[RawHeaders], Principal | None]

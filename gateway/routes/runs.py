@@ -19,10 +19,10 @@ from budgets.units import as_json
 from gateway.auth import Principal
 from gateway.errors import ApiError, answered_elsewhere, ledger_unavailable
 from gateway.known_ids import KnownIds
+from gateway.providers.port import RawHeaders
 from gateway.registries.port import RegistryError, RunStore
 from gateway.response import (
     ClientGone,
-    RawHeaders,
     Receive,
     Scope,
     Send,

@@ -114,6 +114,18 @@ def test_a_message_costs_what_the_provider_counted(
     assert_settled(weir, sent, 3, 3)
 
 
+def test_tokens_are_counted_for_a_provider_that_cannot(
+    claude: Anthropic,
+) -> None:
+    few = claude.messages.count_tokens(model="chatty", messages=SAID).input_tokens
+    counts = claude.messages.with_raw_response
+    told = counts.count_tokens(model="chatty", messages=SAID, system="dry " * 500)
+    many = told.parse()
+    assert told.headers["x-weir-counted-by"] == "gateway"
+    assert 3 <= few <= 30
+    assert 500 <= many.input_tokens - few <= 530
+
+
 def test_a_chat_with_claude_costs_what_the_provider_counted(
     weir: GatewayProcess, gpt: OpenAI, sent: Sent
 ) -> None:

@@ -180,6 +180,8 @@ class LedgerModel:
         asked = {n: in_its_unit(n, step.amount_nano, step.tokens) for n, _ in step.wish.limits}
         if not hold.is_open or list(asked) != list(hold.held):
             return ERROR
+        if min(step.amount_nano, step.tokens) < 0:
+            return ERROR
         if any(asked[name] < amount for name, amount in hold.held.items()):
             return ERROR
         refusal = self._refused(step.wish, asked, but=step.hold_id)

@@ -7,6 +7,7 @@ from gateway.dialects.translation.messages_to_chat import MessagesToChat
 from gateway.dialects.translation.port import Translation
 from gateway.dialects.translation.responses_to_chat import ResponsesToChat
 
+MESSAGES, COUNTS = "messages", "count_tokens"
 # In this order each may build on those before it: responses reach a provider of messages by chat.
 ALL: tuple[Translation, ...] = (ChatToMessages(), MessagesToChat(), ResponsesToChat())
 
@@ -24,6 +25,10 @@ def needed(spoken: Iterable[str]) -> Iterator[Translation]:
 
 
 def reached(spoken: Iterable[str]) -> frozenset[str]:
-    """The dialects in which a provider can be asked, translations included."""
+    """The dialects in which a provider can be asked, translations included.
+
+    Where it is asked in messages, the gateway counts them if the provider does not.
+    """
     known = frozenset(spoken)
-    return known | {translation.speech for translation in needed(known)}
+    known |= {translation.speech for translation in needed(known)}
+    return known | {COUNTS} if MESSAGES in known else known

@@ -29,10 +29,10 @@ from gateway.health_board import HealthBoard
 from gateway.known_ids import KnownIds
 from gateway.ledger_watch import LedgerWatch
 from gateway.lifecycle import Lifecycle
-from gateway.providers.port import Provider, Timeouts, UpstreamCall, UpstreamReply
+from gateway.providers.port import Provider, RawHeaders, Timeouts, UpstreamCall, UpstreamReply
 from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
-from gateway.response import Message, RawHeaders
+from gateway.response import Message
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer
 from gateway.waiting import Line
