@@ -118,6 +118,57 @@ def test_a_websocket_is_told_to_use_http(tmp_path: Path) -> None:
     run(look())
 
 
+def test_a_method_that_a_route_does_not_take_is_told_those_that_it_does(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            assert isinstance(weir.application, DataPlane)
+            for route, methods in weir.application.routes.items():
+                path = route.replace("{id}", "tiny")
+                allowed = {*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}
+                told = await ask(weir, "OPTIONS", path)
+                assert (told.status, told.text) == (204, b""), path
+                assert set((told.header(b"allow") or b"").decode().split(", ")) == allowed
+                for method in set(METHODS) - allowed:
+                    answer = await ask(weir, method, path)
+                    assert (answer.status, answer.error["type"]) == (405, "invalid_request_error")
+                    assert answer.header(b"allow") == told.header(b"allow")
+            assert (await weir.gateway.audit())["entries"] == 0
+
+    run(look())
+
+
+def test_no_preflight_of_a_browser_is_granted(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            asked = ((b"origin", b"https://x"), (b"access-control-request-method", b"POST"))
+            told = await ask(weir, "OPTIONS", "/v1/chat/completions", *asked)
+            assert told.status == 204
+            assert told.header(b"access-control-allow-origin") is None
+
+    run(look())
+
+
+def test_head_is_get_and_asks_no_model(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            for path in (
+                "/v1/models",
+                "/v1/models/tiny",
+                "/v1/runs/nobody",
+                "/healthz",
+                "/metrics",
+            ):
+                got = await ask(weir, "GET", path)
+                head = await ask(weir, "HEAD", path)
+                assert head.status == got.status, path
+                assert head.header(b"content-type") == got.header(b"content-type")
+            for route in BY_ROUTE:
+                assert (await ask(weir, "HEAD", route)).status == 405
+            assert (await weir.gateway.audit())["entries"] == 0
+
+    run(look())
+
+
 VERSION = (b"anthropic-version", b"2023-06-01")
 
 
