@@ -50,7 +50,7 @@ from gateway.routes.data_plane import Answerer, DataPlane
 from gateway.routes.metrics import MetricsRoute
 from gateway.serving import base_url, run_server
 from gateway.tally import Tally
-from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers
+from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_owners, keep_up, start_providers
 from gateway.workers import Crew, run_workers
 from telemetry.audit import AuditReport, audit
 from telemetry.collector import Collector
@@ -208,6 +208,7 @@ def _keep_house(
     left = partial(settle_left_debts, settings, books.data)
     expired = partial(sweep, books.ledger, books.tally)
     beside(stack, keep_up("expired holds could not be ended", SWEEP_S, watch, expired, left))
+    keep_owners(books.owners, watch, stack, trims=True)
 
 
 def build_app(gateway: Gateway, crew: Crew | None = None) -> DataPlane:

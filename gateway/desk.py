@@ -16,7 +16,7 @@ from budgets.value import value
 from gateway.auth import Principal
 from gateway.clock import now_ms
 from gateway.dialects.port import Dialect
-from gateway.dialects.unseen import Beyond, ResponseBook
+from gateway.dialects.unseen import Beyond
 from gateway.errors import ApiError
 from gateway.health_board import HealthBoard
 from gateway.identity import Identity
@@ -24,6 +24,7 @@ from gateway.input_size import InputSize
 from gateway.known_ids import KnownIds
 from gateway.landings import Approach
 from gateway.ledger_watch import LedgerWatch
+from gateway.ownership import Owners
 from gateway.providers.port import Provider, RawHeaders, Timeouts
 from gateway.quotes import Bid, Quoter
 from gateway.run_inference import RunInference
@@ -99,7 +100,7 @@ class Desk:
     ids: KnownIds
     vocabularies: Mapping[str, str] = field(default_factory=dict)
     sizes: AnswerSizes = field(default_factory=AnswerSizes)
-    responses: ResponseBook = field(default_factory=ResponseBook)
+    owners: Owners = field(default_factory=Owners)
     inference: RunInference | None = None
     now_ms: Callable[[], int] = now_ms
     refresh_budgets: Callable[[], Awaitable[None]] = keep_budgets

@@ -126,17 +126,6 @@ def websocket_unsupported() -> ApiError:
     )
 
 
-def response_not_found(response_id: str) -> ApiError:
-    """What OpenAI says of a response it does not know; here it is another team's."""
-    return ApiError(
-        404,
-        "previous_response_not_found",
-        f"Previous response with id '{response_id[:100]}' not found.",
-        "previous_response_id",
-        retry=False,
-    )
-
-
 def model_not_found(name: str) -> ApiError:
     return ApiError(404, "model_not_found", f"No model is called {name[:100]!r}.", "model")
 

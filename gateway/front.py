@@ -46,6 +46,7 @@ from gateway.ledger_choice import (
 )
 from gateway.ledger_watch import LedgerState, LedgerWatch, cause_of
 from gateway.lifecycle import Lifecycle
+from gateway.ownership import Owners
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import BaseUrl, parse_base_url
 from gateway.providers.port import Provider
@@ -61,7 +62,16 @@ from gateway.serving import run_server
 from gateway.slots import take_slot
 from gateway.tally import Tally
 from gateway.tokenizer import Tokenizer, vocabularies
-from gateway.upkeep import REFRESH_S, SWEEP_S, beside, keep_up, start_providers, timeouts_of
+from gateway.upkeep import (
+    REFRESH_S,
+    SWEEP_S,
+    beside,
+    keep_owners,
+    keep_up,
+    keepers,
+    start_providers,
+    timeouts_of,
+)
 from gateway.waiting import Line
 
 if TYPE_CHECKING:
@@ -85,6 +95,7 @@ class Books:
     current: BudgetsInEffect
     tally: Tally
     watch: LedgerWatch
+    owners: Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,9 @@ async def open_books(
     await registry.refresh()
     current = BudgetsInEffect(settings.budgets, BudgetRegistry(stores.budgets))
     watch = LedgerWatch(ledger, tally, choice.owed_endings)
-    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch)
+    owners = Owners(stores.objects, keepers(settings.providers))
+    stack.push_async_callback(owners.close)
+    return Books(data, secret, choice, ledger, stores, registry, current, tally, watch, owners)
 
 
 async def _open_ledger(
@@ -258,6 +271,7 @@ def _keep_up(books: Books, stack: AsyncExitStack) -> None:
     beside(stack, keep_up("keys and budgets may be out of date", REFRESH_S, books.watch, *follow))
     pay = partial(settle_debts, books.ledger)
     beside(stack, keep_up("endings are owed to the ledger", SWEEP_S, books.watch, pay))
+    keep_owners(books.owners, books.watch, stack)
 
 
 def _counts_here(settings: Settings, provider: str) -> bool:
@@ -317,6 +331,7 @@ def desk_of(settings: Settings, books: Books, counter: Counter) -> Desk:
         watch=books.watch,
         ids=counter.ids,
         inference=counter.inference,
+        owners=books.owners,
         now_ms=clock_of(books.ledger),
         refresh_budgets=partial(_refresh_budgets, books.current),
     )

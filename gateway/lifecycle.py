@@ -57,7 +57,7 @@ from gateway.response import (
     read_body_within,
 )
 from gateway.room import NO_MODELS, Room, room_of
-from gateway.sizing import appraise, measure
+from gateway.sizing import appraise, measure, reaches_out, vouch
 from gateway.spending import Spender, outcome_of
 from gateway.tally import LedgerOutcome
 from gateway.waiting import Place, Turn, budget_key
@@ -125,6 +125,8 @@ class Lifecycle:
     ) -> None:
         call = await self._admit(request_id, dialect, scope, receive)
         asking = appraise(self._desk, call)  # stage 2
+        if reaches_out(asking):
+            await vouch(self._desk, asking)
         found = await self._set_aside(asking, last=not self._desk.line.is_open)
         if isinstance(found, Denial) and found.held_by and self._desk.line.is_open:
             found = await self._wait_for_money(asking, found, receive)

@@ -12,6 +12,8 @@ from gateway.config import Settings
 from gateway.data_dir import DataDir
 from gateway.ledger_choice import shared_prefix
 from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys, SqliteRuns
+from gateway.registries.objects import ObjectStore
+from gateway.registries.objects_in_sqlite import SqliteObjects
 from gateway.registries.port import AlertStore, BudgetStore, KeyStore, RunStore
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Stores:
     budgets: BudgetStore
     alerts: AlertStore
     runs: RunStore
+    objects: ObjectStore
     copies: "RegistryCopies | None" = None
 
 
@@ -42,11 +45,17 @@ async def open_stores(
             yield stores
         return
     path = data.keys
-    stores = Stores(SqliteKeys(path), SqliteBudgets(path), SqliteAlerts(path), SqliteRuns(path))
+    stores = Stores(
+        SqliteKeys(path),
+        SqliteBudgets(path),
+        SqliteAlerts(path),
+        SqliteRuns(path),
+        SqliteObjects(path),
+    )
     try:
         yield stores
     finally:
-        for store in (stores.keys, stores.budgets, stores.alerts, stores.runs):
+        for store in (stores.keys, stores.budgets, stores.alerts, stores.runs, stores.objects):
             await store.aclose()
 
 
@@ -59,6 +68,7 @@ async def _in_redis(settings: Settings, data: DataDir, *, copied: bool) -> Async
         RedisRuns,
         SharedRedis,
     )
+    from gateway.registries.objects_in_redis import RedisObjects
     from gateway.registry_copies import RegistryCopies
 
     ledger = settings.ledger
@@ -79,7 +89,8 @@ async def _in_redis(settings: Settings, data: DataDir, *, copied: bool) -> Async
             own = (SqliteKeys(data.keys), SqliteBudgets(data.keys))
             copies = RegistryCopies(own, (keys, budgets))
             await copies.restore()
-        yield Stores(keys, budgets, RedisAlerts(shared), RedisRuns(shared), copies)
+        alerts, runs, objects = RedisAlerts(shared), RedisRuns(shared), RedisObjects(shared)
+        yield Stores(keys, budgets, alerts, runs, objects, copies)
     finally:
         if copies is not None:
             await copies.aclose()

@@ -72,6 +72,8 @@ class Spender:
                 headers = reply.headers  # a whole answer that was read may have more to say
             price = await self._cost(spending, outcome)
             await self._settle(spending, outcome, price)
+            if spending.call.dialect.goes_on:
+                await self._desk.owners.save(outcome.response_id)
         finally:
             if not spending.settled:
                 await asyncio.shield(self._settle_unknown(spending))
@@ -175,7 +177,10 @@ class Spender:
             total = usage.input_tokens + usage.output_tokens
             known = total if source is UsageSource.PROVIDER else None
             team, response_id = call.identity.scopes.team, outcome.response_id
-            self._desk.responses.learn(team, response_id, known)
+            is_kept = call.request.body.get("store") is not False
+            self._desk.owners.learn(
+                team, response_id, known, spending.card.provider, is_kept=is_kept
+            )
             if self._desk.inference is not None:
                 self._desk.inference.answered(team, response_id, call.identity.run)
         add_money(spending.event, usage, source, price, self._frontier_nano(spending, usage))

@@ -10,6 +10,7 @@ from typing import Any
 from budgets.ledger import LedgerError
 from gateway.config import ServerSection, Settings
 from gateway.ledger_watch import LedgerWatch
+from gateway.ownership import Owners
 from gateway.providers.borrowed_model import BorrowedModel
 from gateway.providers.build import build_provider
 from gateway.providers.config import LocalModelSection, ProviderSection
@@ -23,6 +24,7 @@ from gateway.translated import target_of, translated
 LOG = logging.getLogger("weir.app")
 SWEEP_S = 5.0
 REFRESH_S = 0.5
+TRIM_S = 600.0
 STOP_AGAIN_S = 0.1
 
 
@@ -64,6 +66,21 @@ def beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
             await asyncio.wait([task], timeout=STOP_AGAIN_S)
 
     stack.push_async_callback(stop)
+
+
+def keep_owners(
+    owners: Owners, watch: LedgerWatch, stack: AsyncExitStack, *, trims: bool = False
+) -> None:
+    """Write down whose responses are that could not be at once; one process also `trims`."""
+    beside(stack, keep_up("whose responses are is not written", SWEEP_S, watch, owners.pay))
+    if trims:
+        beside(stack, keep_up("old responses are not forgotten", TRIM_S, watch, owners.trim))
+
+
+def keepers(sections: Mapping[str, ProviderSection]) -> list[str]:
+    """The providers that keep responses; a scripted one forgets, and counts from one again."""
+    speaking = [pair for pair in sections.items() if "responses" in pair[1].dialects]
+    return [name for name, section in speaking if section.kind != "scripted"]
 
 
 async def start_providers(

@@ -103,8 +103,8 @@ class Beyond:
 class ResponseBook:
     """Whose recent responses are, and what they used in all, so that what follows can be bounded.
 
-    It forgets the oldest above `kept`. What it has forgotten, and what another process made, costs
-    a larger hold and can be gone on from by whoever knows its id.
+    It is the memory of one process and forgets the oldest above `kept`; gateway/ownership.py asks
+    the store of all processes for what is not in it.
     """
 
     __slots__ = ("_kept", "_responses")
@@ -118,12 +118,20 @@ class ResponseBook:
 
         The first owner keeps it.
         """
-        if not response_id or not self.is_open_to(owner, response_id):
-            return
+        if response_id and self.is_open_to(owner, response_id):
+            self.take_over(owner, response_id, total_tokens)
+
+    def take_over(self, owner: str, response_id: str, total_tokens: int | None) -> None:
+        """Remember a response as somebody else knows it, who knows better."""
         self._responses[response_id] = (owner, total_tokens)
         self._responses.move_to_end(response_id)
         while len(self._responses) > self._kept:
             self._responses.popitem(last=False)
+
+    def owner_of(self, response_id: str) -> str | None:
+        """Whose a response is; None where that is not known."""
+        known = self._responses.get(response_id)
+        return None if known is None else known[0]
 
     def is_open_to(self, owner: str, response_id: str) -> bool:
         """Whether an owner may go on from a response: it is theirs, or nobody knows whose it is."""

@@ -89,8 +89,8 @@ _ALERT_COLUMNS = (
 )
 
 
-class _File:
-    """One connection to the file."""
+class RegistryFile:
+    """One connection to the file; what a store adds is its tables and its questions."""
 
     def __init__(self, path: Path, schema: str) -> None:
         """Open or create the file; raise RegistryError where it cannot be used."""
@@ -135,7 +135,7 @@ class _File:
         self._connection.close()
 
 
-class SqliteKeys(_File):
+class SqliteKeys(RegistryFile):
     """`KeyStore` in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -182,7 +182,7 @@ def _record(row: Sequence[Any]) -> KeyRecord:
     return KeyRecord(key_id, name, team, workflow, Role(role), policy, created_ms, revoked_ms)
 
 
-class SqliteBudgets(_File):
+class SqliteBudgets(RegistryFile):
     """`BudgetStore` in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -236,7 +236,7 @@ class SqliteBudgets(_File):
                 )
 
 
-class SqliteAlerts(_File):
+class SqliteAlerts(RegistryFile):
     """`AlertStore` in a file."""
 
     def __init__(self, path: Path) -> None:
@@ -306,7 +306,7 @@ class SqliteAlerts(_File):
         return dict.fromkeys(ALERT_STATES, 0) | dict(rows)
 
 
-class SqliteRuns(_File):
+class SqliteRuns(RegistryFile):
     """`RunStore` in a file."""
 
     def __init__(self, path: Path) -> None:

@@ -16,6 +16,9 @@ from gateway.registries.in_redis import (
     SharedRedis,
 )
 from gateway.registries.in_sqlite import SqliteAlerts, SqliteBudgets, SqliteKeys, SqliteRuns
+from gateway.registries.objects import ObjectStore
+from gateway.registries.objects_in_redis import RedisObjects
+from gateway.registries.objects_in_sqlite import SqliteObjects
 from gateway.registries.port import AlertStore, BudgetStore, KeyStore, RunStore
 from tests.contracts.redis_server import shared_server
 
@@ -30,6 +33,7 @@ class Party:
     budgets: BudgetStore
     alerts: AlertStore
     runs: RunStore
+    objects: ObjectStore
 
 
 @asynccontextmanager
@@ -41,16 +45,17 @@ async def parties(name: str, folder: Path, count: int = 1) -> AsyncIterator[list
     for _ in range(count):
         if name == "sqlite":
             own = (SqliteKeys(path), SqliteBudgets(path), SqliteAlerts(path), SqliteRuns(path))
-            opened.append(Party(*own))
+            opened.append(Party(*own, SqliteObjects(path)))
             continue
         one = SharedRedis(shared_server().url, prefix, 5.0)
         shared.append(one)
-        opened.append(Party(RedisKeys(one), RedisBudgets(one), RedisAlerts(one), RedisRuns(one)))
+        own = (RedisKeys(one), RedisBudgets(one), RedisAlerts(one), RedisRuns(one))
+        opened.append(Party(*own, RedisObjects(one)))
     try:
         yield opened
     finally:
         for party in opened:
-            for store in (party.keys, party.budgets, party.alerts, party.runs):
+            for store in (party.keys, party.budgets, party.alerts, party.runs, party.objects):
                 await store.aclose()
         for one in shared:
             await one.aclose()

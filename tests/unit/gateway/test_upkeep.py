@@ -12,14 +12,17 @@ from budgets.ledger import Hold, HoldState, LedgerError, Reservation
 from budgets.stores.in_memory import InMemoryLedger
 from gateway.composition import sweep
 from gateway.ledger_watch import LedgerWatch
+from gateway.ownership import Owners
 from gateway.providers.borrowed_model import BorrowedModel
 from gateway.providers.http1_client import Http1Client
 from gateway.providers.http_client import parse_base_url
+from gateway.registries.objects import ObjectKind
+from gateway.registries.objects_in_sqlite import SqliteObjects
 from gateway.registries.port import RegistryError
 from gateway.roles import ServeRole
 from gateway.tally import LedgerOutcome, Tally
 from gateway.translated import bare
-from gateway.upkeep import beside, keep_up, start_providers, timeouts_of
+from gateway.upkeep import beside, keep_owners, keep_up, keepers, start_providers, timeouts_of
 from tests.unit.gateway.desks import SHAPER, run
 from tests.unit.gateway.gateways import CONFIG, settings_in
 
@@ -126,3 +129,44 @@ def test_a_provider_has_the_gateways_own_limit_where_that_is_tighter(tmp_path: P
     own = section.timeouts.to_port().total_s
     loose = settings.server.model_copy(update={"request_timeout_s": own + 1})
     assert timeouts_of(section, loose).total_s == own
+
+
+def test_responses_that_could_not_be_written_are_written_and_old_ones_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.upkeep.SWEEP_S", 0.01)
+    monkeypatch.setattr("gateway.upkeep.TRIM_S", 0.01)
+    watch = LedgerWatch(InMemoryLedger(SHAPER), Tally())
+
+    async def wait() -> None:
+        store = SqliteObjects(tmp_path / "keys.sqlite3")
+        now, old = Owners(store, ["main"]), Owners(store, ["main"], now_ms=lambda: 5)
+        old.learn("lab", "resp_old", 70, "main")
+        await old.save("resp_old")
+        now.learn("lab", "resp_new", 70, "main")
+
+        async def kept() -> list[str]:
+            found = await store.listed(ObjectKind.RESPONSE, "lab", None, 10)
+            return [one.object_id for one in found]
+
+        assert await kept() == ["resp_old"]
+        async with AsyncExitStack() as stack, asyncio.timeout(5):
+            keep_owners(now, watch, stack, trims=True)
+            while await kept() != ["resp_new"]:
+                await asyncio.sleep(0.01)
+        await store.aclose()
+
+    run(wait())
+
+
+def test_a_provider_keeps_responses_that_speaks_of_them_and_is_real(tmp_path: Path) -> None:
+    openai = """
+[providers.real]
+kind = "openai_http"
+base_url = "http://127.0.0.1:9/v1"
+dialects = ["chat", "responses"]
+[providers.plain]
+kind = "openai_http"
+base_url = "http://127.0.0.1:9/v1"
+"""
+    assert keepers(settings_in(tmp_path, CONFIG + openai).providers) == ["real"]

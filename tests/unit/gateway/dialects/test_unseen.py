@@ -204,6 +204,10 @@ def test_a_response_is_known_only_to_who_made_it_and_the_oldest_are_forgotten() 
     book.learn("team", "resp_2", 20)
     assert book.tokens_of("other", "resp_1") is None
     assert (book.tokens_of("team", "resp_1"), book.tokens_of("team", "resp_2")) == (11, 20)
+    book.learn("other", "resp_3", None)
+    assert [book.owner_of(f"resp_{number}") for number in (1, 2, 3)] == [None, "team", "other"]
+    book.take_over("third", "resp_3", 7)
+    assert (book.owner_of("resp_3"), book.tokens_of("third", "resp_3")) == ("third", 7)
 
 
 def test_every_object_is_looked_at() -> None:
