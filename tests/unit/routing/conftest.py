@@ -63,6 +63,7 @@ def make_request() -> Callable[..., RouteRequest]:
         task: Task = Task.CHAT,
         difficulty: float = 0.3,
         pressure: Pressure | None = None,
+        dialect: str = "",
         **features: Any,
     ) -> RouteRequest:
         return RouteRequest(
@@ -73,6 +74,7 @@ def make_request() -> Callable[..., RouteRequest]:
             features=Features(**{"prompt_tokens": 100, **features}),
             classification=Classification(task, difficulty, ()),
             pressure=pressure,
+            dialect=dialect,
         )
 
     return make

@@ -105,6 +105,29 @@ def test_each_dialect_is_answered_and_on_record_in_its_own_name(tmp_path: Path) 
     run(look())
 
 
+def test_auto_leaves_embeddings_to_the_models_that_are_for_them(tmp_path: Path) -> None:
+    text = CONFIG.replace('models = ["tiny"]', 'models = ["vectors", "talker"]')
+    for name, output in (("vectors", "0"), ("talker", "2")):
+        text += f"""\
+[models.{name}]
+provider = "here"
+price = {{ input = "1", output = "{output}" }}
+context_tokens = 4096
+max_output_tokens = 1024
+"""
+
+    async def look() -> None:
+        async with opened(settings_in(tmp_path, text)) as weir:
+            for path, model in (("/v1/embeddings", "vectors"), ("/v1/messages", "talker")):
+                answer = await ask(weir, "POST", path)
+                assert (answer.status, answer.header(b"x-weir-model")) == (200, model.encode())
+            refused = await ask(weir, "POST", "/v1/audio/speech")
+            assert (refused.status, refused.error["code"]) == (400, "dialect_unsupported")
+            assert "Models that speak speech: tiny (here)" in refused.error["message"]
+
+    run(look())
+
+
 def test_a_websocket_is_told_to_use_http(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
