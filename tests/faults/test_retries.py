@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from email.utils import formatdate
@@ -20,12 +19,6 @@ from tests.journeys.upstream import Play, Seen, Upstream, upstream
 STORM, AT_ONCE = 600, 50
 OPENED_AFTER = 5
 BREAKER_PAUSE_S = 5
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 def one_place(up: Upstream, server: str = "") -> str:
