@@ -55,6 +55,7 @@ HOST_ENV = "WEIR_HOST"
 PORT_ENV = "WEIR_PORT"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 DATA_DIR_ENV = "WEIR_DATA_DIR"
+_AT_LAST_S = 1 << 62
 
 
 class ServerSection(Section):
@@ -199,7 +200,7 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
         or sections.ledger is None
     ):
         raise AssertionError("a section is missing without a fault")
-    catalog, policies = _wire_routing(text, sections, models, tiers)
+    catalog, policies = _wire_routing(text, sections, models, tiers, prices)
     return Settings(
         path=path,
         data_dir=_data_dir(path, server, env),
@@ -368,6 +369,7 @@ def _wire_routing(
     sections: _Sections,
     models: Mapping[str, ModelSection],
     tiers: Mapping[str, TierSection],
+    prices: PriceCard,
 ) -> tuple[Catalog, Mapping[str, Policy]]:
     """Catalog and policies; what they refuse beyond `check_references` is a fault as well."""
     aliases: dict[str, list[str]] = {name: [] for name in models}
@@ -379,7 +381,9 @@ def _wire_routing(
     }
     try:
         spoken = {name: _answered(section) for name, section in sections.providers.items()}
-        catalog = build_catalog(named, tiers, spoken)
+        # What a model is for does not change with its price: any of them tells.
+        priced = {name: prices.at(name, _AT_LAST_S) for name in named}
+        catalog = build_catalog(named, tiers, spoken, priced)
         policies = connected_policies(sections.policies, models)
         return catalog, build_policies(policies, catalog)
     except ConfigFault as fault:

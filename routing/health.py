@@ -28,11 +28,16 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
-    """When a breaker opens and for how long; the pause doubles up to its maximum."""
+    """When a breaker opens and for how long; the pause doubles up to its maximum.
+
+    The longest pause is how long a provider that is well again may go without requests, while one
+    that is not gets one request in so long. Only what a provider asks for itself may be longer.
+    """
 
     failures_to_open: int = 5
     pause_ms: int = 5_000
-    max_pause_ms: int = 300_000
+    max_pause_ms: int = 8_000
+    max_wish_ms: int = 300_000
     probe_ms: int = 60_000
 
 
@@ -84,7 +89,7 @@ class Breaker:
         `retry_after_ms` is the provider's own wish to be left alone; it opens the breaker at once.
         """
         failures = self.failures + 1
-        asked_until_ms = now_ms + min(retry_after_ms, limits.max_pause_ms)
+        asked_until_ms = now_ms + min(retry_after_ms, limits.max_wish_ms)
         if self.state is BreakerState.OPEN and now_ms < self.until_ms:
             # Sent before the breaker opened: no news, unless the provider asks for more time.
             return replace(self, until_ms=max(self.until_ms, asked_until_ms))

@@ -43,6 +43,7 @@ price = { input = "1", output = "2" }
 context_tokens = 100_000
 max_output_tokens = 4_096
 aliases = ["tiny-alias"]
+answers = ["text", "embeddings", "images", "speech", "transcriptions"]
 [tiers.small]
 models = ["tiny"]
 [policies.default]

@@ -72,6 +72,7 @@ def make_request() -> Callable[..., RouteRequest]:
         task: Task = Task.CHAT,
         difficulty: float = 0.3,
         pressure: Pressure | None = None,
+        dialect: str = "",
         **features: Any,
     ) -> RouteRequest:
         return RouteRequest(
@@ -82,6 +83,7 @@ def make_request() -> Callable[..., RouteRequest]:
             features=Features(**{"prompt_tokens": 100, **features}),
             classification=Classification(task, difficulty, ()),
             pressure=pressure,
+            dialect=dialect,
         )
 
     return make
