@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from routing.health import DEFAULT_LIMITS
 from tests.faults.upstreams import assert_at_rest, model, provider, tier
 from tests.journeys.gateway_process import GatewayProcess, budget, gateway
 from tests.journeys.upstream import Play, Seen, Upstream, upstream
@@ -28,7 +29,7 @@ OPEN_WITHIN_S = 5.0
 BACK_WITHIN_S = 10.0
 # Long enough for two probes to be seen side by side, should there be two.
 FAILING_S = 0.05
-SENT_MEANWHILE = int(REQUESTS_A_SECOND * FAILING_S) + 5
+SENT_MEANWHILE = int(REQUESTS_A_SECOND * FAILING_S) + DEFAULT_LIMITS.failures_at_once
 
 
 @dataclass
@@ -130,7 +131,9 @@ def test_a_storm_is_left_alone_and_over_soon_after_it_ended(
     if share == 1.0:
         assert storm.opened_s - storm.asked_s[0] <= OPEN_WITHIN_S
         assert storm.most_at_once <= 1
-        assert len(storm.asked_s) <= SENT_MEANWHILE + STORM_S
+        assert len(storm.asked_s) <= 1.2 * SENT_MEANWHILE + STORM_S
+    else:
+        assert told["200"] >= 0.4 * len(during)
     assert report["ledger_nano"] == sum(
         1_000 * line.prompt_tokens + 2_000 * line.sent_tokens for line in up.bill
     )
