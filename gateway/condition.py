@@ -125,6 +125,7 @@ class Condition:
             dict(self.ids.overflowed),
             in_flight,
             self.line.waiting,
+            len(asyncio.all_tasks()),
             {name: provider.ready for name, provider in self.providers.items()},
             {
                 (place.provider, place.name, place.upstream_model): self.health.health.breaker(
@@ -159,6 +160,7 @@ class Condition:
             ledger=self.store,
             tally=seen.tally,
             in_flight=seen.in_flight,
+            tasks=seen.tasks,
             state=look.state,
             total=None if found is None else found.get(total, NOTHING),
             open_holds=holds,

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -21,7 +20,7 @@ from budgets.config import TEAM_NAME, BudgetSection, LedgerSection, ModelPricing
 from budgets.price_card import CardError
 from budgets.prices import PriceCard
 from gateway.config_batches import BatchesSection
-from gateway.config_checks import Named, check_references, standing_aliases
+from gateway.config_checks import Named, check_references, is_web_address, standing_aliases
 from gateway.config_connected import connected_models, connected_policies, connected_tiers
 from gateway.config_errors import ConfigError, Fault, dotted, line_of, suggest
 from gateway.config_prices import PricedModel, build_price_card
@@ -56,6 +55,7 @@ HOST_ENV = "WEIR_HOST"
 PORT_ENV = "WEIR_PORT"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 DATA_DIR_ENV = "WEIR_DATA_DIR"
+_AT_LAST_S = 1 << 62
 
 
 class ServerSection(Section):
@@ -181,7 +181,6 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
     """Read, check and wire the configuration; raise ConfigError with every fault found.
 
     `raw` is in place of what the file holds by now.
-
     `WEIR_HOST`, `WEIR_PORT` and `WEIR_DATA_DIR` in `env` win over the file; an empty variable
     counts as not set. A relative `data_dir` in the file is relative to the file's directory.
     """
@@ -205,7 +204,7 @@ def load_settings(path: Path, env: Mapping[str, str], raw: bytes | None = None) 
         or sections.batches is None
     ):
         raise AssertionError("a section is missing without a fault")
-    catalog, policies = _wire_routing(text, sections, models, tiers)
+    catalog, policies = _wire_routing(text, sections, models, tiers, prices)
     return Settings(
         path=path,
         data_dir=_data_dir(path, server, env),
@@ -328,17 +327,9 @@ def _check_webhook(alerts: AlertsSection | None, env: Mapping[str, str], faults:
     if alerts is None or alerts.webhook_url_env is None:
         return
     variable = alerts.webhook_url_env
-    if not _is_web_address(env.get(variable, "")):
+    if not is_web_address(env.get(variable, "")):
         message = f"the environment variable {variable} must hold an http or https URL"
         faults.add(("alerts", "webhook_url_env"), message)
-
-
-def _is_web_address(text: str) -> bool:
-    try:
-        address = urlsplit(text)
-        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
-    except ValueError:
-        return False
 
 
 def _read_prices(
@@ -376,6 +367,7 @@ def _wire_routing(
     sections: _Sections,
     models: Mapping[str, ModelSection],
     tiers: Mapping[str, TierSection],
+    prices: PriceCard,
 ) -> tuple[Catalog, Mapping[str, Policy]]:
     """Catalog and policies; what they refuse beyond `check_references` is a fault as well."""
     aliases: dict[str, list[str]] = {name: [] for name in models}
@@ -387,7 +379,9 @@ def _wire_routing(
     }
     try:
         spoken = {name: _answered(section) for name, section in sections.providers.items()}
-        catalog = build_catalog(named, tiers, spoken)
+        # What a model is for does not change with its price: any of them tells.
+        priced = {name: prices.at(name, _AT_LAST_S) for name in named}
+        catalog = build_catalog(named, tiers, spoken, priced)
         policies = connected_policies(sections.policies, models)
         return catalog, build_policies(policies, catalog)
     except ConfigFault as fault:

@@ -6,6 +6,7 @@ a client can ask for. All faults are noted; nothing is changed.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from budgets.config import BudgetSection
 from budgets.scopes import Budget, ScopeKind, Unit, covers
@@ -152,3 +153,12 @@ def nobodys_budget(budget: Budget, model_names: Collection[str]) -> str | None:
         return None
     defined = ", ".join(sorted(model_names)[:10]) or "none"
     return f"no model is called {budget.scope_id!r}; defined: {defined}"
+
+
+def is_web_address(text: str) -> bool:
+    """Whether a text is an http or https URL with a host."""
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        return False

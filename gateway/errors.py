@@ -107,8 +107,14 @@ def not_found(method: str, path: str) -> ApiError:
     return ApiError(404, "unknown_url", f"Unknown request URL: {method} {path}. {why}")
 
 
-def method_not_allowed(method: str, path: str) -> ApiError:
-    return ApiError(405, "method_not_allowed", f"{method} is not allowed on {path}.")
+def method_not_allowed(method: str, path: str, allow: str = "") -> ApiError:
+    """`allow` lists the methods that are, as the header has them; without it there is none."""
+    return ApiError(
+        405,
+        "method_not_allowed",
+        f"{method} is not allowed on {path}" + (f"; allowed: {allow}." if allow else "."),
+        extra=((b"allow", allow.encode()),) if allow else (),
+    )
 
 
 def websocket_unsupported() -> ApiError:

@@ -83,7 +83,7 @@ class ControlForward:
         if self._client is None:
             await send_error(send, control_plane_elsewhere())
         elif scope["method"] == "HEAD":
-            await send_error(send, method_not_allowed("HEAD", scope["path"]))
+            await send_error(send, method_not_allowed("HEAD", scope["path"], "GET"))
         else:
             await self._ask(self._client, scope, receive, send)
 

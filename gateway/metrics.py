@@ -68,6 +68,7 @@ METRICS: tuple[Metric, ...] = (
         "weir_cost_usd_total", "counter", "Dollars posted for settled requests.", ("model", "tier")
     ),
     Metric("weir_requests_in_flight", "gauge", "Requests that are being answered."),
+    Metric("weir_tasks", "gauge", "Tasks of the event loops."),
     Metric(
         "weir_added_latency_seconds",
         "histogram",
@@ -153,6 +154,7 @@ class Reading:
     ledger: str
     tally: Tally
     in_flight: int
+    tasks: int
     state: LedgerState
     total: Account | None
     open_holds: int | None
@@ -179,6 +181,7 @@ def samples(reading: Reading) -> Iterator[Sample]:
     yield Sample("weir_info", (reading.version, reading.ledger), 1)
     yield from _requests(reading.tally)
     yield Sample("weir_requests_in_flight", (), reading.in_flight)
+    yield Sample("weir_tasks", (), reading.tasks)
     yield from _ledger(reading)
     if reading.standings is not None:
         yield from _budgets(reading.standings)

@@ -34,7 +34,7 @@ LOG = logging.getLogger("weir.gateway")
 T = TypeVar("T")
 DAY_MS = 86_400_000
 # OpenAI keeps a response for thirty days, and a conversation until it is deleted. A batch that has
-# ended is history. A file is never forgotten but with its end: one that nobody owns, anybody may read.
+# ended is history. A file is forgotten with its end only: what nobody owns, anybody may read.
 KEPT_DAYS = {ObjectKind.RESPONSE: 30, ObjectKind.CONVERSATION: 365, ObjectKind.BATCH: 365}
 # Conversations and files whose owner this process remembers, and responses it owes to the store.
 REMEMBERED, OWED = 20_000, 10_000

@@ -35,6 +35,7 @@ class Report:
     overflowed: Mapping[str, int] = field(default_factory=dict)
     in_flight: int = 0
     waiting: int = 0
+    tasks: int = 0
     providers: Mapping[str, bool] = field(default_factory=dict)
     breakers: Mapping[tuple[str, str, str], BreakerState] = field(default_factory=dict)
 
@@ -49,6 +50,7 @@ class Report:
                 "overflowed": self.overflowed,
                 "in_flight": self.in_flight,
                 "waiting": self.waiting,
+                "tasks": self.tasks,
                 "providers": self.providers,
                 "breakers": [[*model, state.value] for model, state in self.breakers.items()],
             }
@@ -69,6 +71,7 @@ class Report:
             told["overflowed"],
             told["in_flight"],
             told["waiting"],
+            told["tasks"],
             told["providers"],
             breakers,
         )
@@ -85,6 +88,7 @@ def together(reports: Iterable[Report]) -> Report:
         overflowed.update(one.overflowed)
         whole.in_flight += one.in_flight
         whole.waiting += one.waiting
+        whole.tasks += one.tasks
         for name, ready in one.providers.items():
             providers[name] = ready and providers.get(name, True)
         for model, state in one.breakers.items():

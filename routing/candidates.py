@@ -6,6 +6,7 @@ from budgets.value import value
 from routing.catalog import Capability, ModelCard, Rejection, RejectionCode
 from routing.features import Features
 from routing.health import Health
+from routing.work import Work, work_of
 
 UNCAPPED_OUTPUT_TOKENS = 256
 
@@ -57,6 +58,13 @@ def _why_too_long(card: ModelCard, features: Features, output_tokens: int) -> st
     return f"about {prompt} prompt and {room} output tokens exceed {card.context_tokens}"
 
 
+def _other_work(card: ModelCard, work: Work) -> str:
+    """Why a model is not for this work; empty where it is."""
+    if card.works is None or work in card.works:
+        return ""
+    return f"is for {' and '.join(sorted(card.works))}, not for {work}"
+
+
 class Survey:
     """The verdicts on the models looked at so far; lives for one `decide`."""
 
@@ -68,6 +76,7 @@ class Survey:
         "_needed",
         "_now_ms",
         "_quote",
+        "_work",
         "rejected",
         "too_dear",
     )
@@ -80,9 +89,14 @@ class Survey:
         headroom_nano: int | None,
         now_ms: int,
         dialect: str = "",
+        work: Work | None = None,
     ) -> None:
-        """`dialect` is the way of asking; empty asks for none."""
+        """`dialect` is the way of asking; empty asks for none.
+
+        `work` is what a model must be for, None where the client named the model.
+        """
         self._dialect = dialect
+        self._work = work
         self._features = features
         self._health = health
         self._quote = quote
@@ -122,11 +136,19 @@ class Survey:
         codes = (rejection.code for rejection in self.rejected.values())
         return RejectionCode.PROVIDER_DOWN in codes
 
+    def _why_unfit(self, card: ModelCard) -> str:
+        """Why a model cannot be asked in this way; empty where it can."""
+        dialect, spoken = self._dialect, card.dialects
+        if spoken is not None and dialect and dialect not in spoken:
+            return (
+                _other_work(card, work_of(dialect)) or f"{card.provider} does not speak {dialect}"
+            )
+        return "" if self._work is None else _other_work(card, self._work)
+
     def _judge(self, card: ModelCard, tier: str) -> Candidate | Rejection:
-        spoken = card.dialects
-        if spoken is not None and self._dialect and self._dialect not in spoken:
-            why = f"{card.provider} does not speak {self._dialect}"
-            return Rejection(card.name, RejectionCode.DIALECT, why)
+        unfit = self._why_unfit(card)
+        if unfit:
+            return Rejection(card.name, RejectionCode.DIALECT, unfit)
         down = self._health.why_down(card, self._now_ms)
         if down is not None:
             return Rejection(card.name, RejectionCode.PROVIDER_DOWN, down)

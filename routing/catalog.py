@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 
+from routing.work import Work
+
 DEFAULT_POLICY = "default"
 AUTO = "auto"
 AUTO_PREFIX = "auto:"
@@ -39,7 +41,8 @@ class ModelCard:
     template adds to a prompt. A `stand_in` answers in the place of a model that is not connected.
     `tokenizer` is how its input is bounded: `bytes`, a tiktoken vocabulary that is truly the
     model's, or `auto` for one that goes by the model's name. `dialects` are the ways of asking
-    that it answers, None where it answers all.
+    that it answers, None where it answers all. `works` is what it may be chosen for, None for
+    anything; a client that names the model is not held to that.
 
     A model that is served in several places has them in `deployments`: cards that differ from it in
     `provider`, `upstream_model` and `weight` only. Its own are then those of the first.
@@ -57,6 +60,7 @@ class ModelCard:
     stand_in: bool = False
     tokenizer: str = "bytes"
     dialects: frozenset[str] | None = None
+    works: frozenset[Work] | None = None
     weight: int = 1
     balance: Balance = Balance.ORDERED
     deployments: tuple["ModelCard", ...] = ()

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from budgets.config import ModelPricing, Section
+from budgets.config import UNIT_OF_KEY, ModelPricing, Section
+from budgets.prices import Price
 from routing.catalog import (
     AUTO,
     AUTO_PREFIX,
@@ -26,6 +27,7 @@ from routing.catalog import (
 )
 from routing.lexicon import Task
 from routing.policies import Fallback, Match, Policy, Rule, policies_by_name
+from routing.work import PAID_BY, Work, likely_work, work_of
 
 
 class ConfigFault(ValueError):
@@ -51,6 +53,7 @@ Text = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][\w.:/@+-]*$")]
 Patterns = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
 Tokens = Annotated[int, Field(ge=0, le=100_000_000)]
+Works = Annotated[frozenset[Work], BeforeValidator(_listed), Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -79,6 +82,7 @@ class ModelSection(ModelPricing):
     tokenizer: Literal["auto", "bytes", "cl100k_base", "o200k_base"] = "auto"
     deployments: Annotated[tuple[DeploymentSection, ...], Field(max_length=32)] = ()
     balance: Balance = Balance.ORDERED
+    answers: Works | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -111,7 +115,20 @@ class ModelSection(ModelPricing):
             )
         if self.balance is not Balance.WEIGHTED and any(d.weight != 1 for d in self.deployments):
             raise ValueError('weight counts only with balance = "weighted"; set that on the model')
+        self._check_price_of_answers()
         return self
+
+    def _check_price_of_answers(self) -> None:
+        if self.answers is None or self.price is None or self.price.pico():
+            return
+        units = self.price.units()
+        unpaid = self.answers - frozenset[Work]().union(*(PAID_BY[unit] for unit in units))
+        if unpaid:
+            keys = " and ".join(key for key, unit in UNIT_OF_KEY.items() if unit in units)
+            raise ValueError(
+                f"answers has {' and '.join(sorted(unpaid))}, which {keys} alone is no price of; "
+                "give input and output as well, or leave it out of answers"
+            )
 
     def places(self) -> tuple[DeploymentSection, ...]:
         """Where the model is served: its deployments, or the one its own keys name."""
@@ -211,14 +228,34 @@ def _check_places(model: str, section: ModelSection, providers: Collection[str])
 def _spoken(
     section: ModelSection, providers: Mapping[str, Collection[str] | None]
 ) -> frozenset[str] | None:
-    """The dialects that every deployment speaks: any of them may be asked."""
+    """The dialects that every deployment speaks, as any may be asked, and the model answers."""
     spoken = [providers[place.provider] for place in section.places()]
     limited = [frozenset(dialects) for dialects in spoken if dialects is not None]
-    return frozenset.intersection(*limited) if limited else None
+    if not limited:
+        return None
+    common = frozenset.intersection(*limited)
+    if section.answers is None:
+        return common
+    return frozenset(dialect for dialect in common if work_of(dialect) in section.answers)
+
+
+def _check_answers(model: str, section: ModelSection, dialects: frozenset[str] | None) -> None:
+    if section.answers is None or dialects is None:
+        return
+    unspoken = section.answers - {work_of(dialect) for dialect in dialects}
+    if unspoken:
+        where = " and ".join(sorted({place.provider for place in section.places()}))
+        message = (
+            f"no dialect of {where} asks for {' or '.join(sorted(unspoken))}; leave that out, or"
+            " add the dialect to the provider's `dialects` if it takes it"
+        )
+        raise ConfigFault(("models", model, "answers"), message)
 
 
 def _cards(
-    models: Mapping[str, ModelSection], providers: Mapping[str, Collection[str] | None]
+    models: Mapping[str, ModelSection],
+    providers: Mapping[str, Collection[str] | None],
+    prices: Mapping[str, Price | None],
 ) -> Iterable[ModelCard]:
     taken: dict[str, str] = {}
     for name in models:
@@ -229,10 +266,13 @@ def _cards(
         for index, alias in enumerate(section.aliases):
             _check_client_name(alias, taken, ("models", name, "aliases", index))
             taken[alias] = name
+        spoken = _spoken(section, providers)
+        _check_answers(name, section, spoken)
+        upstream_model = section.upstream_model or name
         card = ModelCard(
             name=name,
             provider=section.provider,
-            upstream_model=section.upstream_model or name,
+            upstream_model=upstream_model,
             price_model=name,
             context_tokens=section.context_tokens,
             max_output_tokens=section.max_output_tokens,
@@ -241,7 +281,8 @@ def _cards(
             aliases=section.aliases,
             stand_in=section.stand_in,
             tokenizer=section.tokenizer,
-            dialects=_spoken(section, providers),
+            dialects=spoken,
+            works=section.answers or likely_work(upstream_model, prices.get(name)),
             balance=section.balance,
         )
         deployments = [
@@ -276,14 +317,16 @@ def build_catalog(
     models: Mapping[str, ModelSection],
     tiers: Mapping[str, TierSection],
     providers: Mapping[str, Collection[str] | None],
+    prices: Mapping[str, Price | None] | None = None,
 ) -> Catalog:
     """The catalog of the `[models]` and `[tiers]` sections; raise ConfigFault for bad references.
 
-    `providers` have the dialects that they speak, None where they speak all.
+    `providers` have the dialects that they speak, None where they speak all. What a model is for
+    is told by its `answers`, or else by its price in `prices`.
     Models are priced under their own name. Tiers without `rank` take their position in the file,
     from 1.
     """
-    return Catalog(list(_cards(models, providers)), list(_tiers(tiers, models)))
+    return Catalog(list(_cards(models, providers, prices or {})), list(_tiers(tiers, models)))
 
 
 def _rules(policy: str, section: PolicySection, tiers: Collection[str]) -> Iterable[Rule]:
@@ -299,6 +342,23 @@ def _rules(policy: str, section: PolicySection, tiers: Collection[str]) -> Itera
             message = f"rule {rule.name!r} matches everything, so no later rule can; put it last"
             raise ConfigFault((*path, "match"), message)
         yield Rule(rule.name, match, rule.tier)
+
+
+def _check_last_resort(
+    section: PolicySection, last_resort: str, catalog: Catalog, path: tuple[str | int, ...]
+) -> None:
+    """It must be for something that the policy's own models are for."""
+    names = {section.tier, *(rule.tier for rule in section.rules)} & catalog.tiers_by_name.keys()
+    models = [model for name in names for model in catalog.tiers_by_name[name].models]
+    works = frozenset[Work]().union(*(catalog.models[model].works or Work for model in models))
+    own = catalog.models[last_resort].works or frozenset(Work)
+    if not own & works:
+        message = (
+            f"{last_resort!r} is for {' and '.join(sorted(own))}, and the policy's tiers for"
+            f" {' and '.join(sorted(works))}; take a model for that, or say what it is for with"
+            f" `answers` in [models.{last_resort}]"
+        )
+        raise ConfigFault(path, message)
 
 
 def build_policies(policies: Mapping[str, PolicySection], catalog: Catalog) -> Mapping[str, Policy]:
@@ -321,6 +381,7 @@ def build_policies(policies: Mapping[str, PolicySection], catalog: Catalog) -> M
         if last_resort:
             path = ("policies", name, "last_resort")
             _check_known(last_resort, catalog.models, path, "model")
+            _check_last_resort(section, last_resort, catalog, path)
         rules = tuple(_rules(name, section, tiers))
         built.append(Policy(name, section.tier, rules, section.fallback, degrade_to, last_resort))
     return policies_by_name(built)

@@ -28,6 +28,7 @@ from routing.catalog import (
 from routing.degrade import Degraded, cheaper_tier, degrade_words
 from routing.health import Health
 from routing.policies import Choice, Fallback, Policy, RouteRequest
+from routing.work import work_of
 
 __all__ = [
     "Candidate",
@@ -269,7 +270,9 @@ def decide(
     plan = _plan(request, catalog, policies)
     if isinstance(plan, NoRoute):
         return plan
-    survey = Survey(request.features, health, quote, headroom_nano, now_ms, request.dialect)
+    chosen_here = bool(request.dialect) and not isinstance(request.requested, ModelWish)
+    work = work_of(request.dialect) if chosen_here else None
+    survey = Survey(request.features, health, quote, headroom_nano, now_ms, request.dialect, work)
     tried: list[str] = []
     for tier, models in plan.tiers:
         tried.append(tier)
@@ -381,7 +384,8 @@ def _who_speaks(dialect: str, catalog: Catalog) -> str:
     speakers = [
         f"{card.name} ({card.provider})"
         for card in catalog.models.values()
-        if card.dialects is None or dialect in card.dialects
+        if (card.dialects is None or dialect in card.dialects)
+        and (card.works is None or work_of(dialect) in card.works)
     ]
     if not speakers:
         return f"No model here speaks {dialect}."

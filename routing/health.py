@@ -28,11 +28,22 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerLimits:
-    """When a breaker opens and for how long; the pause doubles up to its maximum."""
+    """When a breaker opens and for how long; the pause doubles up to its maximum.
+
+    It opens after `failures_to_open` in a row that lasted `spell_ms`, or at once after
+    `failures_at_once`. With many requests a second, five that fail within a moment are common at a
+    provider that answers half of them, and half is better than nothing.
+
+    The longest pause is how long a provider that is well again may go without requests, while one
+    that is not gets one request in so long. Only what a provider asks for itself may be longer.
+    """
 
     failures_to_open: int = 5
+    spell_ms: int = 1_000
+    failures_at_once: int = 20
     pause_ms: int = 5_000
-    max_pause_ms: int = 300_000
+    max_pause_ms: int = 8_000
+    max_wish_ms: int = 300_000
     probe_ms: int = 60_000
 
 
@@ -44,6 +55,7 @@ class Breaker:
     """What is known of one deployment: one model at one provider, under its name there.
 
     `until_ms` is the end of the pause while OPEN, and of the probe's time while HALF_OPEN.
+    `since_ms` is when the failures in a row began.
     """
 
     state: BreakerState = BreakerState.CLOSED
@@ -51,6 +63,7 @@ class Breaker:
     until_ms: int = 0
     pause_ms: int = 0
     cause: str = ""
+    since_ms: int = 0
 
     def is_usable(self, now_ms: int) -> bool:
         return self.state is BreakerState.CLOSED or now_ms >= self.until_ms
@@ -83,18 +96,26 @@ class Breaker:
 
         `retry_after_ms` is the provider's own wish to be left alone; it opens the breaker at once.
         """
-        failures = self.failures + 1
-        asked_until_ms = now_ms + min(retry_after_ms, limits.max_pause_ms)
+        failures, since_ms = self.failures + 1, self.since_ms if self.failures else now_ms
+        asked_until_ms = now_ms + min(retry_after_ms, limits.max_wish_ms)
         if self.state is BreakerState.OPEN and now_ms < self.until_ms:
             # Sent before the breaker opened: no news, unless the provider asks for more time.
             return replace(self, until_ms=max(self.until_ms, asked_until_ms))
-        if self.state is BreakerState.CLOSED and failures < limits.failures_to_open:
+        if self.state is BreakerState.CLOSED and not _is_spell(failures, now_ms - since_ms, limits):
             if not retry_after_ms:
-                return replace(self, failures=failures, cause=cause)
-            return Breaker(BreakerState.OPEN, failures, asked_until_ms, self.pause_ms, cause)
+                return replace(self, failures=failures, cause=cause, since_ms=since_ms)
+            return Breaker(
+                BreakerState.OPEN, failures, asked_until_ms, self.pause_ms, cause, since_ms
+            )
         pause_ms = min(limits.max_pause_ms, self.pause_ms * 2 or limits.pause_ms)
         until_ms = max(now_ms + pause_ms, asked_until_ms)
-        return Breaker(BreakerState.OPEN, failures, until_ms, pause_ms, cause)
+        return Breaker(BreakerState.OPEN, failures, until_ms, pause_ms, cause, since_ms)
+
+
+def _is_spell(failures: int, lasted_ms: int, limits: BreakerLimits) -> bool:
+    """Whether failures in a row are more than a moment's bad luck."""
+    long_enough = lasted_ms >= limits.spell_ms or failures >= limits.failures_at_once
+    return failures >= limits.failures_to_open and long_enough
 
 
 _FRESH = Breaker()

@@ -84,17 +84,19 @@ class _Pool:
             connection.abort()
         return None
 
-    async def take(self, wait: _Wait) -> Http1Connection:
+    async def take(self, wait: _Wait, *, fresh: bool = False) -> Http1Connection:
         """A connection, new or handed over; raise UpstreamError or OSError.
 
-        `wait` tells at any moment what it waits for.
+        `wait` tells at any moment what it waits for. With `fresh` none is taken that lay idle.
         """
         if self.closed:
             raise self._closed_error()
         while True:
-            connection = self.take_idle()
+            connection = None if fresh else self.take_idle()
             if connection is not None:
                 return connection
+            if self._idle and self._places >= self._limits.max_connections:
+                self._idle.pop(0).abort()  # its place comes to the line at once
             if self._places < self._limits.max_connections:
                 self._places += 1
                 return await self._connect()
@@ -212,13 +214,21 @@ class Http1Client:
     ) -> UpstreamReply:
         """Send one request and wait for the response's head; raise UpstreamError.
 
-        Raise ValueError for a target or header that would break out of its line.
+        A request that met a kept connection's end, and of which the server certainly saw nothing,
+        is sent once more on a new one. Raise ValueError for a target or header that would break out
+        of its line.
         """
         head = self._head(method, target, headers, body)
         total_due = asyncio.get_running_loop().time() + timeouts.total_s
         connection = self._pool.take_idle()
         if connection is None:
-            connection = await self._connection(min(timeouts.connect_s, timeouts.total_s))
+            connection = await self._connection(timeouts, total_due)
+        try:
+            return await connection.exchange(head, body, timeouts, total_due)
+        except UpstreamError as error:
+            if error.reached_provider or not connection.is_reused:
+                raise
+        connection = await self._connection(timeouts, total_due, fresh=True)
         return await connection.exchange(head, body, timeouts, total_due)
 
     async def aclose(self) -> None:
@@ -226,18 +236,23 @@ class Http1Client:
         self._pool.close()
         await asyncio.sleep(0)  # the cut connections say goodbye to the loop
 
-    async def _connection(self, limit_s: float) -> Http1Connection:
+    async def _connection(
+        self, timeouts: Timeouts, total_due: float, *, fresh: bool = False
+    ) -> Http1Connection:
         wait = _Wait()
+        left_s = total_due - asyncio.get_running_loop().time()
+        limit_s = min(timeouts.connect_s, left_s)
         try:
             async with asyncio.timeout(limit_s):
-                return await self._pool.take(wait)
+                return await self._pool.take(wait, fresh=fresh)
         except TimeoutError as error:
             if wait.in_line:
                 raise UpstreamError(
-                    UpstreamFault.BUSY, f"{self._origin}: no connection was free for {limit_s:g} s"
+                    UpstreamFault.BUSY,
+                    f"{self._origin}: no connection was free for {limit_s:.3g} s",
                 ) from error
             raise UpstreamError(
-                UpstreamFault.CONNECT, f"{self._origin}: no connection within {limit_s:g} s"
+                UpstreamFault.CONNECT, f"{self._origin}: no connection within {limit_s:.3g} s"
             ) from error
         except OSError as error:  # refused, unreachable, unknown host, TLS
             why = error.strerror or str(error) or type(error).__name__

@@ -16,6 +16,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from gateway.providers.http1_reply import Http1Reply
 from gateway.providers.http_client import Origin
 from gateway.providers.port import Timeouts, UpstreamFault
+from gateway.providers.tcp_state import TcpState
 
 # Unread body bytes above which the server is made to wait.
 PAUSE_READING_BYTES = 256 * 1024
@@ -75,7 +76,9 @@ class Http1Connection(asyncio.Protocol):
         self._complete = self._framed = self._keep_alive = False
         self._request_sent = True
         self._reading_paused = self._writing_paused = False
+        self._unseen = False
         self.is_lost = False
+        self.is_reused = False
 
     # What the pool asks.
 
@@ -93,8 +96,10 @@ class Http1Connection(asyncio.Protocol):
     ) -> Http1Reply:
         """Send a request and wait for the response's head; raise UpstreamError.
 
+        It is `connect` where it is certain that the server has seen no byte of the request.
         `total_due` is a time of the loop's clock. A task cancelled here takes the connection along.
         """
+        is_open = self._tcp.look()
         reply = self._reply = Http1Reply(self._loop, self)
         self._headers = []
         self._header_bytes = self._framing_bytes = 0
@@ -104,8 +109,11 @@ class Http1Connection(asyncio.Protocol):
         self._idle_s = timeouts.idle_s
         self._idle_due = float("inf")
         self._arm(min(self._head_due, total_due))
+        self._unseen = False
         try:
-            if len(body) <= ONE_WRITE_BYTES:
+            if not is_open:
+                self.fail(UpstreamFault.CONNECT, "the server had closed the kept connection")
+            elif len(body) <= ONE_WRITE_BYTES:
                 self._transport.write(head + body)
             else:
                 await self._write_in_slices(reply, head, body)
@@ -154,6 +162,7 @@ class Http1Connection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._tcp = TcpState(sock)
         self._parser = HttpResponseParser(self)
 
     def data_received(self, data: bytes) -> None:
@@ -186,19 +195,25 @@ class Http1Connection(asyncio.Protocol):
             self._seen_at = self._loop.time()
             reply.wake()
 
+    def eof_received(self) -> None:
+        """The server sends no more. Over TLS `connection_lost` comes after the socket is gone."""
+        self._note_what_arrived()
+
     def connection_lost(self, error: Exception | None) -> None:
         """The end of a body that lasts until the close, or a break.
 
         A reused connection that ends without one byte of response was most likely closed by the
-        server while idle. Whether the server had read the request cannot be known from here, and
-        a POST may cost money: it is not sent again. The layer above decides with the whole picture.
-        Idle connections are dropped as soon as the server closes them (the transport is closing
-        from then on, see `usable`) and after `max_idle_s`, so that only a close in the same
-        instant as the send ends here.
+        server while idle. Where the kernel knows that nothing of the request had arrived, the fault
+        is `connect`, and the client sends it again. Otherwise the server may have read it, and a
+        POST may cost money: the layer above decides with the whole picture. A reset tells nothing,
+        unless it followed a close: only then the error is a broken pipe.
         """
         self.is_lost = True
         if self._timer is not None:
             self._timer.cancel()
+        if error is None or isinstance(error, BrokenPipeError):
+            self._note_what_arrived()
+        self._tcp.let_go()
         reply = self._reply
         self._reply = None
         if reply is not None:
@@ -207,9 +222,18 @@ class Http1Connection(asyncio.Protocol):
             else:
                 how = type(error).__name__ if error is not None else "closed by the server"
                 when = "within the response" if reply.status else "before a response began"
-                reply.end((UpstreamFault.BROKEN, f"{self._origin}: connection lost {when}: {how}"))
+                kind = UpstreamFault.CONNECT if self._unseen else UpstreamFault.BROKEN
+                reply.end((kind, f"{self._origin}: connection lost {when}: {how}"))
         del self._parser  # it holds this object's methods
         self._owner.lost(self)
+
+    def _note_what_arrived(self) -> None:
+        """Note whether the server certainly saw no byte of the request; none of it came back."""
+        reply = self._reply
+        if reply is not None and not reply.status and not self._framing_bytes:
+            nothing = self._tcp.nothing_arrived()
+            if nothing is not None:
+                self._unseen = nothing
 
     def pause_writing(self) -> None:
         self._writing_paused = True
@@ -268,6 +292,7 @@ class Http1Connection(asyncio.Protocol):
             self._reading_paused = False
             self._transport.resume_reading()
         if self._keep_alive and self._request_sent and not self._transport.is_closing():
+            self.is_reused = True
             self._idle_due = self._loop.time() + self._max_idle_s(reply)
             self._arm(self._idle_due)
             self._owner.give_back(self)

@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
+from gateway.providers.litellm_contents import Losses, RequestFault, carried, written_for
 from gateway.providers.litellm_errors import error_body, fault_kind, told_by
-from gateway.providers.litellm_request import RequestFault, arguments_of, usage_told
+from gateway.providers.litellm_request import arguments_of, usage_told
 from gateway.providers.port import (
     RawHeaders,
     Timeouts,
@@ -35,11 +36,14 @@ EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
 DONE = b"data: [DONE]\n\n"
 # Chunks that wait for their reader, at most.
 QUEUE_CHUNKS = 64
-# litellm's own switches for what it would otherwise fetch when it is imported.
+# litellm's own switches for what it would otherwise fetch: when it is imported, and for a request.
 IMPORT_SWITCHES = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "MAX_IMAGE_URL_DOWNLOAD_SIZE_MB": "0",
 }
+# Vendors that are asked in chat completions, beside those that litellm lists.
+SPEAK_CHAT = frozenset({"azure", "custom_openai", "databricks", "openai", "openrouter", "watsonx"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +126,10 @@ class LiteLLMProvider:
         if call.path.partition("?")[0] != "/chat/completions":
             body = error_body(f"no such path: {call.path}", "invalid_request_error")
             return WholeReply(404, [JSON_TYPE], body)
-        settings = self._settings
+        losses = Losses(may_drop=self._settings.drop_unsupported)
         try:
-            arguments, dropped = arguments_of(
-                call.body, self._supported(litellm), may_drop=settings.drop_unsupported
-            )
+            arguments = arguments_of(call.body, self._supported(litellm), losses)
+            arguments = self._carried(litellm, arguments, losses)
         except RequestFault as fault:
             body = error_body(str(fault), "invalid_request_error", fault.param, fault.code)
             return WholeReply(400, [JSON_TYPE, (b"x-should-retry", b"false")], body)
@@ -135,7 +138,7 @@ class LiteLLMProvider:
             answer = await self._send(litellm, arguments, call.timeouts)
         except Exception as error:
             return self._refused(error)
-        marked = dropped_header(dropped)
+        marked = dropped_header(losses.dropped)
         if arguments.get("stream"):
             return _StreamReply(self, answer, [EVENT_STREAM, *marked], call.timeouts.idle_s, due)
         return WholeReply(200, [JSON_TYPE, *marked], orjson.dumps(_whole(answer), default=str))
@@ -163,6 +166,14 @@ class LiteLLMProvider:
             return None if found is None else frozenset(found)
 
         return ask
+
+    def _carried(
+        self, litellm: Any, arguments: Mapping[str, Any], losses: Losses
+    ) -> dict[str, Any]:
+        vendor = self._settings.vendor
+        speaks_chat = vendor in SPEAK_CHAT or vendor in litellm.openai_compatible_providers
+        written = written_for(vendor, arguments["model"], speaks_chat=speaks_chat)
+        return carried(arguments, written, losses, takes_addresses=vendor == "anthropic")
 
     async def _send(self, litellm: Any, arguments: Mapping[str, Any], timeouts: Timeouts) -> Any:
         settings = self._settings

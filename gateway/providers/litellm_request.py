@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from gateway.providers.litellm_contents import Losses, RequestFault
+
 # Fields of OpenAI's chat completions that litellm translates.
 PARAMETERS = frozenset(
     {
@@ -47,19 +49,10 @@ HINTS = frozenset(
 )
 
 
-class RequestFault(ValueError):
-    """A request that cannot be carried; `param` names the field."""
-
-    def __init__(self, message: str, param: str, code: str) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
-
-
 def arguments_of(
-    raw: bytes, supported: Callable[[str], frozenset[str] | None], *, may_drop: bool
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The arguments, and the fields that were left out; raise RequestFault.
+    raw: bytes, supported: Callable[[str], frozenset[str] | None], losses: Losses
+) -> dict[str, Any]:
+    """The arguments, without the fields that are left out; raise RequestFault.
 
     `supported` tells which of the parameters a model takes, None where that is not known.
     """
@@ -73,28 +66,20 @@ def arguments_of(
         raise RequestFault("messages: must be a list", "messages", "missing_required_parameter")
     known = supported(body["model"])
     arguments: dict[str, Any] = {}
-    dropped = []
     for name, found in body.items():
         if found is None:
             continue
-        carried = name in PARAMETERS and (known is None or name in known)
-        if name in _ALWAYS or carried:
+        if name in _ALWAYS or (name in PARAMETERS and (known is None or name in known)):
             arguments[name] = found
-            continue
-        if name not in HINTS and not may_drop:
-            why = "this model takes no such field"
-            raise RequestFault(
-                f"`{name[:120]}`: {why}. Leave it out, or set `drop_unsupported = true` for the "
-                "provider.",
-                name[:120],
-                "unsupported_parameter",
-            )
-        dropped.append(name)
+        elif name in HINTS:
+            losses.hint(name)
+        else:
+            losses.refuse(name, "this model takes no such field")
     if arguments.get("stream"):
         arguments["stream_options"] = {"include_usage": True}
     else:
         arguments.pop("stream_options", None)
-    return arguments, tuple(dropped)
+    return arguments
 
 
 def usage_told(usage: object, generated: bool) -> dict[str, Any] | None:
@@ -106,6 +91,10 @@ def usage_told(usage: object, generated: bool) -> dict[str, Any] | None:
         return None
     if generated and not usage.get("completion_tokens"):
         return None
+    if not usage.get("completion_tokens_details"):
+        # Where Gemini broke off an answer for its content, the thoughts are in the total alone.
+        hidden = (usage.get("total_tokens") or 0) - usage["prompt_tokens"]
+        usage = {**usage, "completion_tokens": max(usage.get("completion_tokens") or 0, hidden)}
     found = usage.get("prompt_tokens_details")
     told = dict(found) if isinstance(found, dict) else {}
     lives = told.pop("cache_creation_token_details", None)

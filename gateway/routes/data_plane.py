@@ -1,6 +1,6 @@
 """The data plane as raw ASGI: answers, model names, health, metrics. The rest is passed on."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -44,7 +44,11 @@ class Things:
 
 
 class DataPlane:
-    """Sends each request to its handler; what no route here knows goes to `control_plane`."""
+    """Sends each request to its handler; what no route here knows goes to `control_plane`.
+
+    HEAD is GET without the body, which the server leaves out. OPTIONS says what a route takes, and
+    allows no other origin anything.
+    """
 
     def __init__(
         self,
@@ -78,10 +82,10 @@ class DataPlane:
             BATCHES: {"GET": batches.list, "POST": batches.create},
             f"{BATCHES}/{{id}}": {"GET": batches.show},
             f"{BATCHES}/{{id}}{CANCEL}": {"POST": batches.cancel},
-            "/healthz": {"GET": self._alive, "HEAD": self._alive},
-            "/health": {"GET": self._alive, "HEAD": self._alive},
-            "/readyz": {"GET": self._ready, "HEAD": self._ready},
-            "/": {"HEAD": self._alive, "GET": self._alive},
+            "/healthz": {"GET": self._alive},
+            "/health": {"GET": self._alive},
+            "/readyz": {"GET": self._ready},
+            "/": {"GET": self._alive},
             **({} if metrics is None else {"/metrics": {"GET": metrics}}),
         }
 
@@ -90,11 +94,14 @@ class DataPlane:
         path = scope["path"]
         methods = self.routes.get(path) or self._one_of(path)
         if methods is not None:
-            handler = methods.get(scope["method"])
-            if handler is None:
-                await send_error(send, _why_not(scope), voice=_voice(scope))
-                return
-            await handler(scope, receive, send)
+            method = scope["method"]
+            handler = methods.get("GET" if method == "HEAD" else method)
+            if handler is not None:
+                await handler(scope, receive, send)
+            elif method == "OPTIONS":
+                await _send_options(send, methods)
+            else:
+                await send_error(send, _why_not(scope, methods), voice=_voice(scope))
         elif path.startswith("/v1/"):
             await send_error(send, not_found(scope["method"], path), voice=_voice(scope))
         else:
@@ -151,12 +158,24 @@ def _voice(scope: Scope) -> Voice:
     return ANTHROPIC if speaks_anthropic else OPENAI
 
 
-def _why_not(scope: Scope) -> ApiError:
+def _why_not(scope: Scope, methods: Iterable[str]) -> ApiError:
     """A route without this method; a WebSocket begins as a GET."""
     for name, content in scope["headers"]:
         if name == b"upgrade" and content.lower() == b"websocket":
             return websocket_unsupported()
-    return method_not_allowed(scope["method"], scope["path"])
+    return method_not_allowed(scope["method"], scope["path"], _allow(methods))
+
+
+def _allow(methods: Iterable[str]) -> str:
+    """The header `Allow` of a route with these methods."""
+    every = [name for one in methods for name in ((one, "HEAD") if one == "GET" else (one,))]
+    return ", ".join([*every, "OPTIONS"])
+
+
+async def _send_options(send: Send, methods: Iterable[str]) -> None:
+    headers = [(b"allow", _allow(methods).encode())]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def _send_json(send: Send, status: int, body: Mapping[str, object]) -> None:

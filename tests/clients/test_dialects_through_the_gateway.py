@@ -4,12 +4,10 @@ The scripted provider counts a word as a token, so what an answer has to cost is
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
-import httpx
-import httpx2
 import openai
 import pytest
 from anthropic import Anthropic
@@ -18,9 +16,7 @@ from openai import OpenAI
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
     GatewayProcess,
-    assert_clean,
     budget,
-    gateway,
 )
 
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
@@ -49,47 +45,9 @@ max_output_tokens = 4_096
 """
 
 
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), CONFIG) as running:
-        yield running
-        assert_clean(running)
-        command = running.command("audit")
-        assert (command.returncode, "CLEAN" in command.stdout) == (0, True), command.stdout
-
-
-class Sent:
-    """How often an SDK asked, and the ids of the answers."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-
-    def note(self, response: Any) -> None:
-        self.ids.append(response.headers.get("x-weir-request-id", ""))
-
-
-@pytest.fixture
-def sent() -> Sent:
-    return Sent()
-
-
-@pytest.fixture
-def gpt(weir: GatewayProcess, sent: Sent) -> Iterator[OpenAI]:
-    http = httpx.Client(trust_env=False, event_hooks={"response": [sent.note]})
-    with OpenAI(base_url=f"{weir.base_url}/v1", api_key=weir.key, http_client=http) as client:
-        yield client
-
-
-@pytest.fixture
-def claude(weir: GatewayProcess, sent: Sent) -> Iterator[Anthropic]:
-    http = httpx2.Client(trust_env=False, event_hooks={"response": [sent.note]})
-    with Anthropic(base_url=weir.base_url, api_key=weir.key, http_client=http) as client:
-        yield client
-
-
-def assert_settled(weir: GatewayProcess, sent: Sent, tokens_in: int, tokens_out: int) -> None:
+def assert_settled(weir: GatewayProcess, sent: list[str], tokens_in: int, tokens_out: int) -> None:
     """The last request is on record with the provider's own count, and costs exactly that."""
-    row = weir.ended(sent.ids[-1])
+    row = weir.ended(sent[-1])
     assert (row["usage_source"], row["ending"]) == ("provider", "completed")
     assert (row["input_tokens"], row["all_output_tokens"]) == (tokens_in, tokens_out)
     assert row["cost_nano"] == INPUT_NANO * tokens_in + OUTPUT_NANO * tokens_out
@@ -99,7 +57,7 @@ def assert_settled(weir: GatewayProcess, sent: Sent, tokens_in: int, tokens_out:
 # -- answers ------------------------------------------------------------------------------------
 
 
-def test_a_response_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent: Sent) -> None:
+def test_a_response_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent: list[str]) -> None:
     whole = gpt.responses.create(model="auto", input="one two three")
     assert (whole.output_text, whole.status) == ("one two three", "completed")
     assert_settled(weir, sent, 3, 3)
@@ -112,7 +70,7 @@ def test_a_response_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent: 
 
 
 def test_a_response_that_goes_on_from_another_is_held_and_settled_for_both(
-    weir: GatewayProcess, gpt: OpenAI, sent: Sent
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
 ) -> None:
     first = gpt.responses.create(model="auto", input="one two three")
     gpt.responses.create(model="auto", input="four", previous_response_id=first.id)
@@ -125,7 +83,7 @@ def test_a_response_that_goes_on_from_another_is_held_and_settled_for_both(
     assert caught.value.code == "previous_response_not_found"
 
 
-def test_completions_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent: Sent) -> None:
+def test_completions_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent: list[str]) -> None:
     whole = gpt.completions.create(model="auto", prompt=["one two", "three"], n=2)
     assert [choice.text for choice in whole.choices] == ["one two", "one two", "three", "three"]
     assert_settled(weir, sent, 3, 6)
@@ -137,14 +95,18 @@ def test_completions_whole_and_streamed(weir: GatewayProcess, gpt: OpenAI, sent:
     assert default.usage.completion_tokens == 16
 
 
-def test_embeddings_in_base64_and_in_numbers(weir: GatewayProcess, gpt: OpenAI, sent: Sent) -> None:
+def test_embeddings_in_base64_and_in_numbers(
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
+) -> None:
     coded = gpt.embeddings.create(model="auto", input=["one two", "three"])
     assert_settled(weir, sent, 3, 0)
     plain = gpt.embeddings.create(model="auto", input=["one two", "three"], encoding_format="float")
     assert [one.embedding for one in coded.data] == [one.embedding for one in plain.data]
 
 
-def test_a_message_whole_and_streamed(weir: GatewayProcess, claude: Anthropic, sent: Sent) -> None:
+def test_a_message_whole_and_streamed(
+    weir: GatewayProcess, claude: Anthropic, sent: list[str]
+) -> None:
     whole = claude.messages.create(model="auto", max_tokens=9, messages=SAID)
     assert [block.text for block in whole.content if block.type == "text"] == ["one two three"]
     assert whole.stop_reason == "end_turn"
@@ -156,10 +118,10 @@ def test_a_message_whole_and_streamed(weir: GatewayProcess, claude: Anthropic, s
 
 
 def test_tokens_are_counted_for_nothing(
-    weir: GatewayProcess, claude: Anthropic, sent: Sent
+    weir: GatewayProcess, claude: Anthropic, sent: list[str]
 ) -> None:
     assert claude.messages.count_tokens(model="auto", messages=SAID).input_tokens == 3
-    row = weir.ended(sent.ids[-1])
+    row = weir.ended(sent[-1])
     assert (row["route"], row["cost_nano"]) == ("messages.count_tokens", 0)
     assert row["ending"] == "completed"
 
@@ -221,14 +183,14 @@ def raised(error: Exception) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ASKS)
 def test_a_spent_budget_is_final_and_asked_for_once(
-    gpt: OpenAI, claude: Anthropic, sent: Sent, name: str
+    gpt: OpenAI, claude: Anthropic, sent: list[str], name: str
 ) -> None:
     with pytest.raises(
         openai.APIStatusError if name in GPT_ASKS else anthropic.APIStatusError
     ) as e:
         ASKS[name](gpt, claude, {"extra_headers": SPENT})
     assert raised(e.value) == (402, "budget_exceeded")
-    assert len(sent.ids) == 1
+    assert len(sent) == 1
     if name in CLAUDE_ASKS:
         assert type(e.value).__name__ == "PaymentRequiredError"
 
@@ -251,7 +213,7 @@ def test_each_refusal_is_raised_as_its_class(gpt: OpenAI, claude: Anthropic, nam
 
 @pytest.mark.parametrize("name", ["responses", "completions", "messages"])
 def test_a_stream_is_cut_at_its_money_in_its_own_words(
-    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: Sent, name: str
+    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: list[str], name: str
 ) -> None:
     limit = {"responses": "max_output_tokens"}.get(name, "max_tokens")
     more: dict[str, Any] = {"model": "talker", limit: CUT_AT, "stream": True}
@@ -261,7 +223,7 @@ def test_a_stream_is_cut_at_its_money_in_its_own_words(
         for event in ASKS[name](gpt, claude, more):
             seen.append(event)
     assert "was cut" in str(cut.value)
-    row = weir.ended(sent.ids[-1])
+    row = weir.ended(sent[-1])
     assert (row["ending"], row["usage_source"]) == ("killed", "estimated")
     assert CUT_AT <= len(seen) <= CUT_AT + 8
     assert 0 < row["cost_nano"] <= row["reserved_nano"]

@@ -1,44 +1,31 @@
 """Agents on the vendors' SDKs that name no run: the gateway tells which requests are one."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
-import httpx2
 import openai
 import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.journeys.gateway_process import SCRIPTED_CONFIG, GatewayProcess, assert_clean, gateway
+from tests.journeys.gateway_process import SCRIPTED_CONFIG, GatewayProcess
 
-RUN_BUDGET = """
+CONFIG = (
+    SCRIPTED_CONFIG
+    + """
 [[budgets]]
 scope = "run:*"
 window = "total"
 limit_requests = 3
 """
+)
 
 
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), SCRIPTED_CONFIG + RUN_BUDGET) as running:
-        yield running
-        assert_clean(running)
-
-
-def by_openai(weir: GatewayProcess) -> OpenAI:
-    client = httpx.Client(trust_env=False)
-    return OpenAI(base_url=f"{weir.base_url}/v1", api_key=weir.key, http_client=client)
-
-
-def test_an_agent_that_names_no_run_is_stopped_by_the_budget_of_runs(weir: GatewayProcess) -> None:
-    client = by_openai(weir)
+def test_an_agent_that_names_no_run_is_stopped_by_the_budget_of_runs(gpt: OpenAI) -> None:
     said: list[Any] = [{"role": "user", "content": "Tidy up the list of parcels."}]
     runs = []
     with pytest.raises(openai.APIStatusError) as refused:
         for step in range(9):
-            raw = client.chat.completions.with_raw_response.create(
+            raw = gpt.chat.completions.with_raw_response.create(
                 model="auto", messages=said, max_tokens=8
             )
             runs.append(raw.headers["x-weir-run"])
@@ -49,10 +36,9 @@ def test_an_agent_that_names_no_run_is_stopped_by_the_budget_of_runs(weir: Gatew
     assert (len(runs), len(set(runs))) == (4, 1)
 
 
-def test_equal_questions_are_not_one_run(weir: GatewayProcess) -> None:
-    client = by_openai(weir)
+def test_equal_questions_are_not_one_run(gpt: OpenAI) -> None:
     runs = {
-        client.chat.completions.with_raw_response.create(
+        gpt.chat.completions.with_raw_response.create(
             model="auto", messages=[{"role": "user", "content": "Classify: late"}], max_tokens=4
         ).headers["x-weir-run"]
         for _ in range(6)
@@ -60,10 +46,9 @@ def test_equal_questions_are_not_one_run(weir: GatewayProcess) -> None:
     assert len(runs) == 6
 
 
-def test_streamed_messages_with_moving_cache_marks_are_one_run(weir: GatewayProcess) -> None:
-    client = Anthropic(
-        base_url=weir.base_url, api_key=weir.key, http_client=httpx2.Client(trust_env=False)
-    )
+def test_streamed_messages_with_moving_cache_marks_are_one_run(
+    weir: GatewayProcess, claude: Anthropic
+) -> None:
     said: list[Any] = []
     ids = []
     for step in range(3):
@@ -71,7 +56,7 @@ def test_streamed_messages_with_moving_cache_marks_are_one_run(weir: GatewayProc
             message["content"][-1].pop("cache_control", None)
         mark = {"type": "text", "text": f"Step {step}", "cache_control": {"type": "ephemeral"}}
         said.append({"role": "user", "content": [mark]})
-        with client.messages.stream(
+        with claude.messages.stream(
             model="auto", max_tokens=8, messages=said, system=f"It is {step} o'clock."
         ) as stream:
             answer = stream.get_final_message()

@@ -1,39 +1,16 @@
 """The shipped configuration and its real local model, asked in other dialects than chat."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
-import httpx2
 import openai
 import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.journeys.gateway_process import ROOT, GatewayProcess, assert_clean, gateway
+from tests.journeys.gateway_process import ROOT, GatewayProcess
 
+CONFIG = ROOT / "config.toml"
 SAID: Any = [{"role": "user", "content": "Say hello in one sentence."}]
-
-
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), ROOT / "config.toml") as running:
-        yield running
-        assert_clean(running)
-
-
-@pytest.fixture
-def claude(weir: GatewayProcess) -> Iterator[Anthropic]:
-    http = httpx2.Client(trust_env=False)
-    with Anthropic(base_url=weir.base_url, api_key=weir.key, http_client=http) as client:
-        yield client
-
-
-@pytest.fixture
-def gpt(weir: GatewayProcess) -> Iterator[OpenAI]:
-    http = httpx.Client(trust_env=False)
-    with OpenAI(base_url=f"{weir.base_url}/v1", api_key=weir.key, http_client=http) as client:
-        yield client
 
 
 def assert_reported(weir: GatewayProcess, request_id: str, tokens_in: int, tokens_out: int) -> None:

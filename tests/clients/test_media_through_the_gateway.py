@@ -6,7 +6,6 @@ The scripted provider counts a word as a token, so what an answer has to cost is
 import base64
 import io
 import wave
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,7 @@ from openai import OpenAI
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
     GatewayProcess,
-    assert_clean,
     budget,
-    gateway,
 )
 
 CONFIG = SCRIPTED_CONFIG + budget("key:*", "5") + budget("workflow:demo/spent", "0.000000001")
@@ -58,31 +55,6 @@ max_output_tokens = 1
 """
 PER_CHARACTER_NANO, PER_SECOND_NANO = 15_000, 100_000
 PER_IMAGE_NANO = 40_000_000
-
-
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), CONFIG) as running:
-        yield running
-        assert_clean(running)
-        command = running.command("audit")
-        assert (command.returncode, "CLEAN" in command.stdout) == (0, True), command.stdout
-
-
-@pytest.fixture
-def sent() -> list[str]:
-    """The ids of the answers."""
-    return []
-
-
-@pytest.fixture
-def gpt(weir: GatewayProcess, sent: list[str]) -> Iterator[OpenAI]:
-    def note(response: httpx.Response) -> None:
-        sent.append(response.headers.get("x-weir-request-id", ""))
-
-    http = httpx.Client(trust_env=False, event_hooks={"response": [note]})
-    with OpenAI(base_url=f"{weir.base_url}/v1", api_key=weir.key, http_client=http) as client:
-        yield client
 
 
 def settled(weir: GatewayProcess, request_id: str, cost_nano: int, source: str) -> dict[str, Any]:

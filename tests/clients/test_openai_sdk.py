@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,21 +11,13 @@ from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from budgets.money import nano_from_usd
-from tests.journeys.gateway_process import ROOT, GatewayProcess, assert_clean, gateway, wait_for
+from tests.journeys.gateway_process import ROOT, GatewayProcess, wait_for
 
+CONFIG = ROOT / "config.toml"
 MESSAGES: Any = [{"role": "user", "content": "Say hello in one sentence."}]
 INPUT_NANO, OUTPUT_NANO = 10, 40  # the shipped price of smollm2 for one token
 REVOKED_WITHIN_S = 2.0
 SLACK_S = 1.0
-
-
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), ROOT / "config.toml") as running:
-        yield running
-        assert_clean(running)
-        command = running.command("audit")
-        assert (command.returncode, "CLEAN" in command.stdout) == (0, True), command.stdout
 
 
 def sdk(weir: GatewayProcess, key: str | None = None, **settings: Any) -> OpenAI:

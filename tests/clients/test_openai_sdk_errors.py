@@ -1,7 +1,6 @@
 """What the OpenAI SDK raises for each refusal, and that it does not try again in vain."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,20 +11,11 @@ from openai import OpenAI
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
     GatewayProcess,
-    assert_clean,
     budget,
-    gateway,
 )
 
 MESSAGES: Any = [{"role": "user", "content": "Say hello in one sentence."}]
 CONFIG = "[server]\nmax_body_bytes = 65_536\n" + SCRIPTED_CONFIG + budget("workflow:*", "0.000001")
-
-
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), CONFIG) as running:
-        yield running
-        assert_clean(running)
 
 
 class Counting(httpx.HTTPTransport):

@@ -1,6 +1,5 @@
 """The real OpenAI SDK with a run token as its API key: warned, refused without retries, landed."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -8,16 +7,10 @@ import openai
 import pytest
 from openai import OpenAI
 
-from tests.journeys.gateway_process import SCRIPTED_CONFIG, GatewayProcess, assert_clean, gateway
+from tests.journeys.gateway_process import SCRIPTED_CONFIG, GatewayProcess
 
+CONFIG = SCRIPTED_CONFIG
 MESSAGES: Any = [{"role": "user", "content": "Say hello in one sentence."}]
-
-
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), SCRIPTED_CONFIG) as running:
-        yield running
-        assert_clean(running)
 
 
 def sdk(weir: GatewayProcess, key: str, sent: list[httpx.Request] | None = None) -> OpenAI:

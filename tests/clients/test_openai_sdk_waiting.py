@@ -1,7 +1,6 @@
 """What the OpenAI SDK makes of a budget that is busy: it tries again, and gives up in the end."""
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,12 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
+from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream
 
 MESSAGES: Any = [{"role": "user", "content": "Which way does the water run?"}]
 MAX_TOKENS = 20
 COST_NANO = 1_000 * PROMPT_TOKENS + 2_000 * MAX_TOKENS
 ASKED, PAID = 50, 10
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 class Statuses(httpx.HTTPTransport):

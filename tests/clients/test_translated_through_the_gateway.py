@@ -4,12 +4,9 @@ The scripted provider counts a word as a token, so what an answer has to cost is
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
-import httpx
-import httpx2
 import openai
 import pytest
 from anthropic import Anthropic
@@ -18,15 +15,12 @@ from openai import OpenAI
 from tests.clients.test_dialects_through_the_gateway import (
     CUT_AT,
     SAID,
-    Sent,
     assert_settled,
 )
 from tests.journeys.gateway_process import (
     SCRIPTED_CONFIG,
     GatewayProcess,
-    assert_clean,
     budget,
-    gateway,
 )
 from tests.unit.gateway.dialects.test_agents import CLAUDE_CODE, CODEX
 
@@ -60,37 +54,9 @@ CONFIG = (
 )
 
 
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    with gateway(tmp_path_factory.mktemp("weir"), CONFIG) as running:
-        yield running
-        assert_clean(running)
-        command = running.command("audit")
-        assert (command.returncode, "CLEAN" in command.stdout) == (0, True), command.stdout
-
-
-@pytest.fixture
-def sent() -> Sent:
-    return Sent()
-
-
-@pytest.fixture
-def gpt(weir: GatewayProcess, sent: Sent) -> Iterator[OpenAI]:
-    http = httpx.Client(trust_env=False, event_hooks={"response": [sent.note]})
-    with OpenAI(base_url=f"{weir.base_url}/v1", api_key=weir.key, http_client=http) as client:
-        yield client
-
-
-@pytest.fixture
-def claude(weir: GatewayProcess, sent: Sent) -> Iterator[Anthropic]:
-    http = httpx2.Client(trust_env=False, event_hooks={"response": [sent.note]})
-    with Anthropic(base_url=weir.base_url, api_key=weir.key, http_client=http) as client:
-        yield client
-
-
 @pytest.mark.parametrize("model", ["chatty", "claudish"])
 def test_a_response_costs_what_the_provider_counted(
-    weir: GatewayProcess, gpt: OpenAI, sent: Sent, model: str
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str], model: str
 ) -> None:
     whole = gpt.responses.create(model=model, input="one two three")
     assert (whole.output_text, whole.status) == ("one two three", "completed")
@@ -103,7 +69,7 @@ def test_a_response_costs_what_the_provider_counted(
 
 
 def test_a_message_costs_what_the_provider_counted(
-    weir: GatewayProcess, claude: Anthropic, sent: Sent
+    weir: GatewayProcess, claude: Anthropic, sent: list[str]
 ) -> None:
     whole = claude.messages.create(model="chatty", max_tokens=9, messages=SAID)
     assert [block.text for block in whole.content if block.type == "text"] == ["one two three"]
@@ -127,7 +93,7 @@ def test_tokens_are_counted_for_a_provider_that_cannot(
 
 
 def test_a_chat_with_claude_costs_what_the_provider_counted(
-    weir: GatewayProcess, gpt: OpenAI, sent: Sent
+    weir: GatewayProcess, gpt: OpenAI, sent: list[str]
 ) -> None:
     whole = gpt.chat.completions.create(model="claudish", messages=SAID)
     assert whole.choices[0].message.content == "one two three"
@@ -140,10 +106,10 @@ def test_a_chat_with_claude_costs_what_the_provider_counted(
 
 
 def test_cached_and_reasoning_tokens_are_on_record(
-    weir: GatewayProcess, claude: Anthropic, sent: Sent
+    weir: GatewayProcess, claude: Anthropic, sent: list[str]
 ) -> None:
     claude.messages.create(model="thinker", max_tokens=50, messages=SAID)
-    row = weir.ended(sent.ids[-1])
+    row = weir.ended(sent[-1])
     assert (row["input_tokens"], row["all_output_tokens"]) == (3, 7)
     assert (row["cached_tokens"], row["reasoning_tokens"]) == (1, 4)
 
@@ -183,16 +149,16 @@ def test_requests_of_coding_agents_are_answered(
 
 
 def test_what_cannot_be_carried_is_refused_for_nothing(
-    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: Sent
+    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: list[str]
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         gpt.chat.completions.create(model="claudish", messages=SAID, seed=7)
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "seed")
-    assert weir.ended(sent.ids[-1])["cost_nano"] == 0
+    assert weir.ended(sent[-1])["cost_nano"] == 0
     with pytest.raises(anthropic.BadRequestError, match="top_k"):
         claude.messages.create(model="chatty", max_tokens=9, messages=SAID, extra_body={"top_k": 5})
-    assert weir.ended(sent.ids[-1])["cost_nano"] == 0
-    assert len(sent.ids) == 2
+    assert weir.ended(sent[-1])["cost_nano"] == 0
+    assert len(sent) == 2
 
 
 def test_what_may_be_dropped_is_named_to_the_client(claude: Anthropic) -> None:
@@ -204,7 +170,7 @@ def test_what_may_be_dropped_is_named_to_the_client(claude: Anthropic) -> None:
 
 @pytest.mark.parametrize("name", ["responses", "messages"])
 def test_a_translated_stream_is_cut_at_its_money(
-    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: Sent, name: str
+    weir: GatewayProcess, gpt: OpenAI, claude: Anthropic, sent: list[str], name: str
 ) -> None:
     seen = []
     vendor: Any = openai if name == "responses" else anthropic
@@ -219,7 +185,7 @@ def test_a_translated_stream_is_cut_at_its_money(
         for event in stream:
             seen.append(event)
     assert "was cut" in str(cut.value)
-    row = weir.ended(sent.ids[-1])
+    row = weir.ended(sent[-1])
     assert (row["ending"], row["usage_source"]) == ("killed", "estimated")
     assert row["all_output_tokens"] == CUT_AT
     assert row["input_tokens"] > 0

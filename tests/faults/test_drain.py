@@ -5,7 +5,6 @@ import http.client
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,17 +19,11 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import Play, Upstream, upstream
+from tests.journeys.upstream import Play, Upstream
 
 STREAMS = 200
 TOKENS = 30
 UNREADY_WITHIN_S = 1.0
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 def readiness(weir: GatewayProcess) -> int:

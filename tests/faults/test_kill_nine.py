@@ -12,7 +12,7 @@ from budgets.stores import redis_books, sqlite_books
 from tests.contracts.redis_server import own_server
 from tests.faults.mixed_load import Call, MixedLoad, config, make_keys
 from tests.faults.three_books import Books, compare
-from tests.journeys.gateway_process import GatewayProcess, assert_clean, gateway, wait_for
+from tests.journeys.gateway_process import IN_REDIS, GatewayProcess, assert_clean, gateway, wait_for
 from tests.journeys.upstream import Upstream, upstream
 
 ROUNDS = int(os.environ.get("WEIR_KILL_ROUNDS", "20"))
@@ -87,10 +87,9 @@ def test_kills_under_mixed_load_lose_nothing_and_double_nothing(tmp_path: Path) 
 @pytest.mark.timeout(5_400)
 def test_kills_under_mixed_load_leave_nothing_held_in_redis_after_a_lease(tmp_path: Path) -> None:
     server = f"request_timeout_s = {LEASE_S - 1}\nlease_s = {LEASE_S}"
-    more = '[ledger]\nstore = "redis"\n'
     with upstream() as up, own_server() as redis:
         env = {"WEIR_REDIS_URL": redis.url}
-        with gateway(tmp_path, config(up, server, more), env) as weir:
+        with gateway(tmp_path, config(up, server, IN_REDIS), env) as weir:
             calls = killed_again_and_again(weir, up, REDIS_ROUNDS)
             within_s = LEASE_S + 2 * SWEEP_S
             wait_for(lambda: nothing_held(weir), "the leases of the dead end", within_s)

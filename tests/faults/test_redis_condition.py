@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     GatewayProcess,
     assert_clean,
@@ -22,15 +23,8 @@ from tests.journeys.upstream import Play, upstream
 
 pytestmark = pytest.mark.redis
 
-IN_REDIS = '[ledger]\nstore = "redis"\n'
 CONFIG = SCRIPTED_CONFIG + IN_REDIS + budget("org", "5")
 ENOUGH_TO_FILL = 20_000_000
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 @pytest.fixture

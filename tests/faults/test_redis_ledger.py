@@ -3,7 +3,6 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from tests.contracts.ledger_backends import (
     shaper,
     spent,
 )
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.faults.redis_gateways import (
     DENIED_WITHIN_S,
     ORG,
@@ -36,12 +35,6 @@ from tests.faults.redis_gateways import (
 )
 
 pytestmark = pytest.mark.redis
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 # -- B12: away, paused, blackholed -----------------------------------------------------------

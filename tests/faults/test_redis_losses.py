@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from tests.contracts.ledger_backends import (
     sent,
     spent,
 )
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.faults.redis_child import ENTRIES, SPENT_NANO
 from tests.faults.redis_gateways import (
     ORG,
@@ -42,12 +41,6 @@ from tests.faults.redis_gateways import (
 pytestmark = pytest.mark.redis
 ROOT = Path(__file__).resolve().parents[2]
 ANA = Scopes(org="o", team="t", key="k", workflow="t/w", run="")
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 # -- B14, B15: what was there is gone --------------------------------------------------------

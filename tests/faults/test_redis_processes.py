@@ -13,12 +13,14 @@ from budgets.ledger import Hold
 from budgets.money import format_usd
 from budgets.stores.redis_scripts import Keys, scripts
 from budgets.stores.redis_texts import read_hold
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     upstream_config,
 )
 from tests.journeys.prompts import MESSAGE
@@ -26,17 +28,10 @@ from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
 
 pytestmark = pytest.mark.redis
 
-SECRET = "0123456789abcdef0123456789abcdef"
-REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 10_000\n'
+REDIS = IN_REDIS + "timeout_ms = 10_000\n"
 LEASE_S, SWEEP_S, SLACK_S = 4, 5, 2
 MAX_TOKENS = 20
 COST_NANO = 1_000 * PROMPT_TOKENS + 2_000 * MAX_TOKENS
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -102,7 +97,7 @@ def test_a_kill_between_reserving_and_sending_costs_nothing_and_frees_at_the_lea
 ) -> None:
     times = f"lease_s = {LEASE_S}\nrequest_timeout_s = {LEASE_S - 1}"
     config = upstream_config(up.base_url, budget("key:*", "5"), times) + REDIS
-    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+    env = on_redis(server)
 
     def held_nano(weir: GatewayProcess) -> int:
         return int(weir.admin("budgets")["budgets"][0]["held_nano"])
@@ -173,7 +168,7 @@ def decisions(
     with ExitStack() as stack:
         pair = []
         for number, skew_s in enumerate(skews):
-            env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+            env = on_redis(server)
             env |= {"SKEW_S": str(skew_s), "PYTHONPATH": str(folder)}
             place = folder / f"{skew_s} {number}"
             pair.append(stack.enter_context(gateway(place, config, env)))

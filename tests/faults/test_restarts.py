@@ -13,7 +13,7 @@ from budgets.stores import redis_books, sqlite_books
 from tests.contracts.redis_server import own_server
 from tests.faults.mixed_load import MixedLoad, config, make_keys
 from tests.faults.three_books import Books, compare
-from tests.journeys.gateway_process import GatewayProcess, assert_clean, gateway, wait_for
+from tests.journeys.gateway_process import IN_REDIS, GatewayProcess, assert_clean, gateway, wait_for
 from tests.journeys.upstream import Upstream, upstream
 
 # So many restarts of each store, half of them gentle.
@@ -22,7 +22,6 @@ CALLERS = 200
 ANSWERS_A_LIFE = 200
 # No stream may run into its time limit, however busy the machine: it would cost what was sent.
 LEASE_S, SWEEP_S = 20, 5
-IN_REDIS = '[ledger]\nstore = "redis"\n'
 SHORT_LEASE = f"request_timeout_s = {LEASE_S - 1}\nlease_s = {LEASE_S}"
 
 

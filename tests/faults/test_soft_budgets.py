@@ -1,7 +1,7 @@
 """Redis is away and a budget is soft: so much is admitted and no more, and all of it is posted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,28 +13,15 @@ from budgets.scopes import Budget, Charge, ScopeKind, Window
 from budgets.stores.in_redis import RedisLedger
 from budgets.stores.redis_life import LedgerUnreachableError
 from tests.contracts.ledger_backends import charge, event, reservation, shaper
-from tests.contracts.redis_server import RedisServer, own_server
-from tests.faults.redis_gateways import ORG, TIMEOUT_MS, assert_books_add_up, works_again
+from tests.contracts.redis_server import RedisServer
+from tests.faults.redis_gateways import ORG, TIMEOUT_MS, assert_books_add_up, ledger_on, works_again
 
 pytestmark = pytest.mark.redis
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
 @asynccontextmanager
 async def gateway(server: RedisServer, directory: Path) -> AsyncIterator[RedisLedger]:
-    ledger = RedisLedger(
-        server.url,
-        ORG,
-        shaper(),
-        directory,
-        timeout_ms=TIMEOUT_MS,
-        may_found=True,
-    )
+    ledger = ledger_on(server, directory)
     ledger.set_allowance(100)
     try:
         await ledger.open()

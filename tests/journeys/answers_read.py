@@ -87,8 +87,12 @@ def read_chat(body: bytes, *, streamed: bool) -> Read:
             found.logprobs += _logprobs(choice.get("logprobs"))
             found.audio += "".join(str(sound) for sound in (said.get("audio") or {}).values())
             found.citations += len(said.get("annotations") or ())
-            for block in said.get("thinking_blocks") or ():
-                found.seals.append(block.get("signature") or block["data"])
+            blocks = said.get("thinking_blocks") or ()
+            seals = (block.get("signature") or block.get("data") for block in blocks)
+            found.seals += filter(None, seals)
+            # litellm's own name for the seals of Gemini.
+            theirs = said.get("provider_specific_fields") or {}
+            found.seals += theirs.get("thought_signatures", ())
             for place, call in enumerate(said.get("tool_calls") or ()):
                 part = parts.setdefault(call.get("index", place), {"id": "", "name": "", "a": ""})
                 function = call.get("function") or {}

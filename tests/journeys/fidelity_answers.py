@@ -17,6 +17,7 @@ from tests.journeys.fidelity_bench import (
     Way,
     dropped_in,
 )
+from tests.journeys.fidelity_litellm import gemini_answer, read_gemini
 from tests.unit.gateway.dialects.captures import FOLDER, capture
 
 BIG_BYTES = 5_000_000
@@ -263,21 +264,33 @@ ROWS: tuple[AnswerRow, ...] = (
         ("answer.hologram",),
         mark="hologram",
     ),
+    AnswerRow("Whole: usage of a refusal", {}, ("input_tokens", "output_tokens")),
     AnswerRow("Whole: vectors in base64", {"embeddings": "base64.json"}, ()),
 )
 
 
 def cell(bench: Bench, row: AnswerRow, way: Way) -> str | None:
     """What became of it in every chunking; None where the row does not apply."""
-    name = row.captures.get(way.spoken)
-    if name is None:
+    found = _captured(row, way.spoken)
+    if found is None:
         return None
-    is_stream = not name.endswith(".json")
-    path = f"{way.spoken}/{name}"
-    sent = row.change(capture(path) if is_stream else (FOLDER / path).read_bytes())
+    sent, is_stream = row.change(found[0]), found[1]
     seen = {_one(bench, row, way, sent, cut(sent), is_stream) for cut in CHUNKINGS}
     assert len(seen) == 1, f"{row.title}, {way}: {seen} as it is cut"
     return seen.pop()
+
+
+def _captured(row: AnswerRow, dialect: str) -> tuple[bytes, bool] | None:
+    """The bytes of an answer, and whether it is a stream."""
+    if dialect == "gemini":
+        return gemini_answer(row.title)
+    name = row.captures.get(dialect)
+    if name is None:
+        return None
+    path = f"{dialect}/{name}"
+    if name.endswith(".json"):
+        return (FOLDER / path).read_bytes(), False
+    return capture(path), True
 
 
 def _one(
@@ -289,7 +302,8 @@ def _one(
     if way.is_same:
         return _same(sent, answer.body)
     assert len(row.facts) < 2 or not row.named, "a name may hide the loss of another fact"
-    before = READERS[way.spoken](sent, streamed=is_stream)
+    reader = read_gemini if way.spoken == "gemini" else READERS[way.spoken]
+    before = reader(sent, streamed=is_stream)
     after = READERS[way.asked](answer.body, streamed=is_stream)
     losses = list(_losses(row, sent, answer.body, before, after))
     if not losses:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.canned_server import Canned, canned_server
-from tests.journeys.gateway_process import Answer, GatewayProcess, assert_clean, gateway
+from tests.journeys.gateway_process import Answer, GatewayProcess, assert_clean, gateway, wait_for
 
 IDENTICAL = "identical"
 IDENTICAL_THEN_ERROR = "identical, then an error"
@@ -17,6 +17,7 @@ CARRIED = "carried"
 REFUSED = "refused"
 DROPPED = "dropped"
 LOST = "LOST"
+KNOWN_LOSS = "lost"
 ROUTES = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
@@ -36,23 +37,30 @@ SMALLEST: Mapping[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """From a client's dialect to a provider's; `lax` where the provider may drop fields."""
+    """From a client's dialect to a provider's, by way of litellm where a vendor of its is named.
+
+    `lax` where the provider may drop fields.
+    """
 
     asked: str
     spoken: str
     lax: bool = False
+    vendor: str = ""
 
     @property
     def is_same(self) -> bool:
-        return self.asked == self.spoken
+        return self.asked == self.spoken and not self.vendor
 
     @property
     def title(self) -> str:
+        if self.vendor:
+            return f"{self.asked} → litellm, `{self.vendor}`"
         return self.asked if self.is_same else f"{self.asked} → {self.spoken}"
 
     @property
     def model(self) -> str:
-        return "same" if self.is_same else f"{self.spoken}-only{'-lax' if self.lax else ''}"
+        name = "same" if self.is_same else self.vendor or f"{self.spoken}-only"
+        return f"{name}-lax" if self.lax else name
 
 
 WAYS = (
@@ -62,19 +70,59 @@ WAYS = (
     Way("chat", "messages"),
     Way("responses", "messages"),
 )
+# Each has a dialect of its own, as far as litellm is concerned; the last is asked as it comes.
+THROUGH_LITELLM = (
+    Way("chat", "messages", vendor="anthropic"),
+    Way("chat", "gemini", vendor="gemini"),
+    Way("chat", "chat", vendor="openai"),
+)
+VENDOR_MODELS = {
+    "anthropic": "claude-sonnet-4-5",
+    "gemini": "gemini-3-pro-preview",
+    "openai": "up-openai",
+}
 ALL_DIALECTS = '["chat", "completions", "responses", "embeddings", "messages"]'
 
 
+MEDIA = """\
+[providers.media]
+kind = "openai_http"
+base_url = "{base_url}/v1"
+dialects = ["images", "speech", "transcriptions"]
+""" + "".join(
+    f"""\
+[models.{name}]
+provider = "media"
+price = {{{{ {price} }}}}
+context_tokens = 4_096
+max_output_tokens = 1
+"""
+    for name, price in {
+        "painter": 'per_image = "0.04"',
+        "speaker": 'per_million_characters = "15"',
+        "listener": 'per_minute = "0.006"',
+    }.items()
+)
+
+
 def _provider(name: str, dialects: str, more: str = "") -> str:
+    keys = f'kind = "openai_http"\nbase_url = "{{base_url}}/v1"\ndialects = {dialects}\n{more}'
+    return _model(name, f"up-{name}", keys)
+
+
+def _through_litellm(vendor: str, more: str = "") -> str:
+    keys = f'kind = "litellm"\nvendor = "{vendor}"\napi_base = "{{base_url}}"\n'
+    keys += f'api_key_env = "PROBE_KEY"\n{more}'
+    return _model(f"{vendor}-lax" if more else vendor, VENDOR_MODELS[vendor], keys)
+
+
+def _model(name: str, upstream_model: str, keys: str) -> str:
     return f"""\
 [providers.{name}]
-kind = "openai_http"
-base_url = "{{base_url}}/v1"
-dialects = {dialects}
-{more}
+{keys}
 [models.{name}]
 provider = "{name}"
-upstream_model = "up-{name}"
+upstream_model = "{upstream_model}"
 price = {{{{ input = "1", output = "2", cached = "0.1", cache_write = "1.25" }}}}
 context_tokens = 1_000_000
 max_output_tokens = 4_096
@@ -88,6 +136,9 @@ CONFIG = (
     + _provider("messages-only", '["messages"]')
     + _provider("chat-only-lax", '["chat"]', "drop_unsupported = true")
     + _provider("messages-only-lax", '["messages"]', "drop_unsupported = true")
+    + "".join(map(_through_litellm, VENDOR_MODELS))
+    + "".join(_through_litellm(vendor, "drop_unsupported = true") for vendor in VENDOR_MODELS)
+    + MEDIA
     + '[tiers.small]\nmodels = ["same"]\n[policies.default]\ntier = "small"\n'
 )
 
@@ -126,7 +177,8 @@ def bench(folder: Path) -> Iterator[Bench]:
     """A gateway process and its upstream, on sockets of their own."""
     with (
         canned_server() as canned,
-        gateway(folder, CONFIG.format(base_url=canned.base_url)) as weir,
+        gateway(folder, CONFIG.format(base_url=canned.base_url), {"PROBE_KEY": "sk-probe"}) as weir,
     ):
+        wait_for(lambda: b'"starting"' not in weir.get("/readyz").body, "litellm is imported", 60)
         yield Bench(weir, canned)
         assert_clean(weir)

@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from telemetry.warehouse import Warehouse
+from tests.contracts.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN_S = 60.0
@@ -42,11 +43,21 @@ price = { input = "1", output = "2" }
 context_tokens = 100_000
 max_output_tokens = 4_096
 aliases = ["tiny-alias"]
+answers = ["text", "embeddings", "images", "speech", "transcriptions"]
 [tiers.small]
 models = ["tiny"]
 [policies.default]
 tier = "small"
 """
+
+
+IN_REDIS = '[ledger]\nstore = "redis"\n'
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def on_redis(server: RedisServer) -> dict[str, str]:
+    """The environment of a gateway that keeps its ledger on this server, as `IN_REDIS` says."""
+    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
 
 
 def upstream_config(base_url: str, budgets: str = "", server: str = "", timeouts: str = "") -> str:

@@ -4,6 +4,7 @@ schemathesis makes requests from the description: right ones and wrong ones, the
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,12 +18,15 @@ from schemathesis.specs.openapi import checks
 
 from dashboards.panels import PANELS as PANELS_SHOWN
 from gateway.errors import unauthorized
+from tests.contracts.redis_server import own_server
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
 )
 
 EXAMPLES = 40
@@ -53,10 +57,18 @@ PANELS = (
 )
 
 
-@pytest.fixture(scope="module")
-def weir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("redis", marks=pytest.mark.redis)])
+def weir(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """A gateway with each of the ledgers."""
     config = SCRIPTED_CONFIG + budget("key:*", "5", "month") + budget("run:*", "1")
-    with gateway(tmp_path_factory.mktemp("weir"), config) as running:
+    env: dict[str, str] = {}
+    with ExitStack() as stack:
+        if request.param == "redis":
+            config += IN_REDIS + "timeout_ms = 5_000\n"
+            env = on_redis(stack.enter_context(own_server()))
+        running = stack.enter_context(gateway(tmp_path_factory.mktemp("weir"), config, env))
         yield running
         assert_clean(running)
         assert "Traceback" not in running.log()

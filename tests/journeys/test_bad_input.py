@@ -204,6 +204,23 @@ def test_a_wrong_address_is_refused_in_the_same_shape(
 ) -> None:
     answer = weir.ask(method, path, Authorization=f"Bearer {weir.admin_key}")
     assert_refused(answer, status, code, None)
+    assert ("allow" in answer.headers) is (status == 405)
+
+
+def test_head_and_options_are_answered_without_a_body(weir: GatewayProcess) -> None:
+    connection = weir.connect()
+    headers = {"Authorization": f"Bearer {weir.key}"}
+    for method, path, status, allow in (
+        ("HEAD", "/v1/models", 200, None),
+        ("HEAD", CHAT, 405, "POST, OPTIONS"),
+        ("OPTIONS", CHAT, 204, "POST, OPTIONS"),
+        ("OPTIONS", "/v1/models/tiny", 204, "GET, HEAD, OPTIONS"),
+        ("GET", CHAT, 405, "POST, OPTIONS"),
+    ):
+        connection.request(method, path, headers=headers)  # all on one connection
+        answer = connection.getresponse()
+        assert (answer.status, answer.getheader("allow")) == (status, allow)
+        assert (answer.read() == b"") is (method != "GET")
 
 
 def test_a_body_in_chunks_is_read_whole(weir: GatewayProcess) -> None:

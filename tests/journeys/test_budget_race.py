@@ -22,18 +22,12 @@ from tests.journeys.gateway_process import (
 )
 from tests.journeys.prompts import MESSAGE
 from tests.journeys.racing import persistent, race
-from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
+from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream
 
 PAID = 10
 MAX_TOKENS = 20
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
 COST_NANO = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.journeys.gateway_process import wait_for
 
 CONFIG = """\
 [providers.here]
@@ -57,7 +59,7 @@ class Installation:
     def start(self) -> None:
         command = self.command("serve", "--port", str(self.port))
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        wait_for((self.data / "gateway.json").exists)
+        wait_for((self.data / "gateway.json").exists, "gateway.json is written", DEADLINE_S)
 
     def stop(self) -> int:
         assert self.process is not None
@@ -81,13 +83,6 @@ class Installation:
             return error.code, ""
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     installation = Installation(tmp_path)
@@ -103,7 +98,7 @@ def test_commands_work_on_a_running_gateway_and_on_its_files(installation: Insta
         "keys", "create", "--name", "Ana", "--team", "lab", "--workflow", "w", "--json"
     )
     key = json.loads(made.stdout)
-    wait_for(lambda: installation.chat(key["key"])[0] == 200)
+    wait_for(lambda: installation.chat(key["key"])[0] == 200, "the key is known")
     status, request_id = installation.chat(key["key"])
     assert status == 200
     explained = installation.weir("explain", request_id)
@@ -114,7 +109,7 @@ def test_commands_work_on_a_running_gateway_and_on_its_files(installation: Insta
     assert installation.weir("explain", "req_unknown").returncode == 1
     assert installation.weir("keys", "revoke", key["key_id"]).returncode == 0
     revoked_s = time.monotonic()
-    wait_for(lambda: installation.chat(key["key"])[0] == 401)
+    wait_for(lambda: installation.chat(key["key"])[0] == 401, "the key is revoked")
     assert time.monotonic() - revoked_s < 1.0 + SLACK_S
     assert installation.stop() == 0
     offline = installation.weir("explain", request_id)

@@ -4,7 +4,6 @@ A run token is an API key with a budget. It opens runs of its own, which reserve
 """
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,40 +11,25 @@ from typing import Any
 import pytest
 
 from budgets.money import format_usd, nano_from_usd
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     Answer,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     sse_data,
     upstream_config,
 )
-from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
+from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream
 
-REDIS = SCRIPTED_CONFIG + '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
-SECRET = "0123456789abcdef0123456789abcdef"
+REDIS = SCRIPTED_CONFIG + IN_REDIS + "timeout_ms = 5_000\n"
 MAX_TOKENS = 20
 COST_NANO = 1_000 * PROMPT_TOKENS + 2_000 * MAX_TOKENS
 FITTING, ASKED = 9, 60
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
-def environment(server: RedisServer) -> dict[str, str]:
-    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -173,8 +157,8 @@ def test_a_run_opened_on_one_gateway_holds_on_the_other_at_once(
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path / "a", REDIS, environment(server)) as first,
-        gateway(tmp_path / "b", REDIS, environment(server)) as second,
+        gateway(tmp_path / "a", REDIS, on_redis(server)) as first,
+        gateway(tmp_path / "b", REDIS, on_redis(server)) as second,
     ):
         for _ in range(20):
             run_id, token = open_run(first, first.key, limit_requests=2)
@@ -193,7 +177,7 @@ def test_on_two_workers_a_run_and_its_runs_spend_its_limit_and_no_more(
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path, REDIS, environment(server), ("--workers", "2")) as weir,
+        gateway(tmp_path, REDIS, on_redis(server), ("--workers", "2")) as weir,
         ThreadPoolExecutor(16) as pool,
     ):
         for _ in range(5):
@@ -217,7 +201,7 @@ def test_on_two_workers_a_run_and_its_runs_spend_its_limit_and_no_more(
 def test_what_runs_have_spent_comes_back_after_redis_lost_it(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    with gateway(tmp_path, REDIS, environment(server)) as weir:
+    with gateway(tmp_path, REDIS, on_redis(server)) as weir:
         top_id, top = open_run(weir, weir.key, limit_requests=3)
         low_id, low = open_run(weir, top, limit_requests=2)
         assert [weir.chat(max_tokens=5, key=low).status for _ in range(2)] == [200, 200]

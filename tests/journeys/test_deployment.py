@@ -34,10 +34,9 @@ from tests.journeys.deployments import (
     read_kubernetes,
     write_config,
 )
-from tests.journeys.gateway_process import ROOT, GatewayProcess, wait_for
+from tests.journeys.gateway_process import ROOT, SECRET, GatewayProcess, wait_for
 from tests.journeys.upstream import Play, Upstream, upstream
 
-SECRET = "0123456789abcdef0123456789abcdef"
 GIVEN = {"WEIR_SECRET": SECRET, "OPENAI_API_KEY": "sk-upstream"}
 KUBERNETES_SECRET = {
     "secret": SECRET,

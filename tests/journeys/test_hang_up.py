@@ -15,17 +15,11 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import Play, Upstream, event, upstream
+from tests.journeys.upstream import Play, Upstream, event
 
 LET_GO_WITHIN_S = 2.0
 MAX_RSS_BYTES = 400 * 1024 * 1024
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 @pytest.fixture

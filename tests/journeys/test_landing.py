@@ -1,7 +1,6 @@
 """An agent at the end of its budget is warned, refused, and lands with one last request."""
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,24 +8,20 @@ from typing import Any
 import pytest
 
 from budgets.money import nano_from_usd
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     Answer,
     GatewayProcess,
     assert_clean,
     gateway,
+    on_redis,
 )
 
 LAND = {"x-weir-landing": "use"}
 # What this costs is nearly what it may cost at most.
 WORK = "#weir:chunks=100"
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 def open_run(weir: GatewayProcess, landing: str | None = None, **limits: Any) -> tuple[str, str]:
@@ -125,8 +120,8 @@ def test_a_budget_of_runs_that_keeps_a_strip_is_set_at_the_command_line(tmp_path
 def test_of_many_landings_at_once_on_two_workers_one_is_admitted(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    config = SCRIPTED_CONFIG + '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
-    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": "0123456789abcdef0123456789abcdef"}
+    config = SCRIPTED_CONFIG + IN_REDIS + "timeout_ms = 5_000\n"
+    env = on_redis(server)
     with (
         gateway(tmp_path, config, env, ("--workers", "2")) as weir,
         ThreadPoolExecutor(16) as pool,

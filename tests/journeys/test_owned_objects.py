@@ -1,34 +1,28 @@
 """What a provider keeps belongs to one team, at every gateway and after a restart."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contracts.redis_server import own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     Answer,
     GatewayProcess,
     assert_clean,
     gateway,
+    on_redis,
     sse_data,
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import Play, Upstream, upstream
+from tests.journeys.upstream import Play, Upstream
 
-REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
-SECRET = "0123456789abcdef0123456789abcdef"
+REDIS = f"{IN_REDIS}timeout_ms = 5_000\n"
 INPUT_NANO, WINDOW_TOKENS = 1_000, 100_000
 NOT_FOUND = (404, "previous_response_not_found")
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 def config(up: Upstream) -> str:
@@ -73,36 +67,35 @@ def held_tokens(weir: GatewayProcess, key: str, response_id: str, collector: Gat
 
 @pytest.mark.redis
 def test_a_response_made_at_one_gateway_is_its_teams_at_the_other(
-    up: Upstream, tmp_path: Path
+    server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
-    with own_server() as server:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
-        with (
-            gateway(tmp_path / "a", config(up) + REDIS, env) as first,
-            gateway(tmp_path / "b", config(up) + REDIS, env) as second,
-        ):
-            ours, _ = first.make_key("lab")
-            theirs, _ = first.make_key("ops")
-            wait_for(lambda: second.chat(key=theirs).status == 200, "the keys at the other")
-            for number, stream in enumerate((False, True)):
-                made = f"resp_{number}"
-                up.play = answering(made)
-                answer = respond(first, ours, stream=stream)
-                assert answer.status == 200
-                assert not stream or sse_data(answer.body)[-1]["response"]["id"] == made
-                up.play = answering("resp_next")
-                seen = len(up.seen)
-                assert go_on(second, theirs, made) == NOT_FOUND
-                assert go_on(first, theirs, made) == NOT_FOUND
-                assert len(up.seen) == seen, "nothing was sent"
-                assert go_on(second, ours, made) == (200, "")
-                assert held_tokens(second, ours, made, first) < 1_000, "its use is known"
-            assert held_tokens(second, ours, "resp_unknown", first) >= WINDOW_TOKENS
-            assert respond(first, ours, conversation="conv_1").status == 200
-            refused = respond(second, theirs, conversation="conv_1")
-            assert (refused.status, refused.error["code"]) == (404, "conversation_not_found")
-            assert respond(second, ours, conversation="conv_1").status == 200
-            assert_clean(first)
+    env = on_redis(server)
+    with (
+        gateway(tmp_path / "a", config(up) + REDIS, env) as first,
+        gateway(tmp_path / "b", config(up) + REDIS, env) as second,
+    ):
+        ours, _ = first.make_key("lab")
+        theirs, _ = first.make_key("ops")
+        wait_for(lambda: second.chat(key=theirs).status == 200, "the keys at the other")
+        for number, stream in enumerate((False, True)):
+            made = f"resp_{number}"
+            up.play = answering(made)
+            answer = respond(first, ours, stream=stream)
+            assert answer.status == 200
+            assert not stream or sse_data(answer.body)[-1]["response"]["id"] == made
+            up.play = answering("resp_next")
+            seen = len(up.seen)
+            assert go_on(second, theirs, made) == NOT_FOUND
+            assert go_on(first, theirs, made) == NOT_FOUND
+            assert len(up.seen) == seen, "nothing was sent"
+            assert go_on(second, ours, made) == (200, "")
+            assert held_tokens(second, ours, made, first) < 1_000, "its use is known"
+        assert held_tokens(second, ours, "resp_unknown", first) >= WINDOW_TOKENS
+        assert respond(first, ours, conversation="conv_1").status == 200
+        refused = respond(second, theirs, conversation="conv_1")
+        assert (refused.status, refused.error["code"]) == (404, "conversation_not_found")
+        assert respond(second, ours, conversation="conv_1").status == 200
+        assert_clean(first)
 
 
 def test_a_response_is_its_teams_after_a_restart_from_a_file(up: Upstream, tmp_path: Path) -> None:
@@ -124,15 +117,13 @@ def test_a_response_is_its_teams_after_a_restart_from_a_file(up: Upstream, tmp_p
 
 @pytest.mark.redis
 def test_without_redis_a_request_that_names_what_is_not_remembered_is_not_sent(
-    up: Upstream, tmp_path: Path
+    server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
-    with own_server() as server:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
-        with gateway(tmp_path, config(up) + REDIS, env) as weir:
-            up.play = answering("resp_1")
-            assert respond(weir, weir.key).status == 200
-            server.kill()
-            seen = len(up.seen)
-            answer = respond(weir, weir.key, previous_response_id="resp_elsewhere")
-            assert (answer.status, answer.error["code"]) == (503, "owner_unavailable")
-            assert len(up.seen) == seen
+    with gateway(tmp_path, config(up) + REDIS, on_redis(server)) as weir:
+        up.play = answering("resp_1")
+        assert respond(weir, weir.key).status == 200
+        server.kill()
+        seen = len(up.seen)
+        answer = respond(weir, weir.key, previous_response_id="resp_elsewhere")
+        assert (answer.status, answer.error["code"]) == (503, "owner_unavailable")
+        assert len(up.seen) == seen

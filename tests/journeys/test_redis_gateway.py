@@ -3,7 +3,6 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -11,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     Answer,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     upstream_config,
     wait_for,
 )
@@ -26,19 +27,8 @@ from tests.journeys.upstream import Play, upstream
 
 pytestmark = pytest.mark.redis
 
-CONFIG = SCRIPTED_CONFIG + '[ledger]\nstore = "redis"\n'
-SECRET = "0123456789abcdef0123456789abcdef"
+CONFIG = SCRIPTED_CONFIG + IN_REDIS
 DENIED_WITHIN_S = 1.0
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
-def environment(server: RedisServer) -> dict[str, str]:
-    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
 
 
 def spent_nano(weir: GatewayProcess, scope: str = "org:default") -> int:
@@ -55,7 +45,7 @@ def test_a_gateway_keeps_its_ledger_in_redis_and_the_audit_is_clean(
     server: RedisServer, tmp_path: Path
 ) -> None:
     config = CONFIG + budget("org", "5")
-    with gateway(tmp_path, config, environment(server)) as weir:
+    with gateway(tmp_path, config, on_redis(server)) as weir:
         answers = [weir.chat(f"Hello {number}", max_tokens=5) for number in range(5)]
         assert {answer.status for answer in answers} == {200}
         costs = [weir.request(answer.request_id)["cost_nano"] for answer in answers]
@@ -70,8 +60,8 @@ def test_two_gateways_spend_one_budget_and_not_a_request_more(
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path / "a", CONFIG + budget("org", "0.0002"), environment(server)) as first,
-        gateway(tmp_path / "b", CONFIG + budget("org", "0.0002"), environment(server)) as second,
+        gateway(tmp_path / "a", CONFIG + budget("org", "0.0002"), on_redis(server)) as first,
+        gateway(tmp_path / "b", CONFIG + budget("org", "0.0002"), on_redis(server)) as second,
         ThreadPoolExecutor(16) as pool,
     ):
 
@@ -90,8 +80,8 @@ def test_keys_and_budgets_of_one_gateway_are_those_of_the_other(
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path / "a", CONFIG, environment(server)) as first,
-        gateway(tmp_path / "b", CONFIG, environment(server)) as second,
+        gateway(tmp_path / "a", CONFIG, on_redis(server)) as first,
+        gateway(tmp_path / "b", CONFIG, on_redis(server)) as second,
     ):
         made = first.command("keys", "create", "--team", "t", "--workflow", "w", "--json")
         key = json.loads(made.stdout)["key"]
@@ -101,7 +91,7 @@ def test_keys_and_budgets_of_one_gateway_are_those_of_the_other(
         names = [row["name"] for row in second.admin("budgets")["budgets"]]
         assert names == ["team:t/day"]
         assert second.admin("budgets/changes") == first.admin("budgets/changes")
-        stranger = gateway_with(tmp_path / "c", {**environment(server), "WEIR_SECRET": "x" * 32})
+        stranger = gateway_with(tmp_path / "c", {**on_redis(server), "WEIR_SECRET": "x" * 32})
         stranger.launch()
         assert stranger.wait_gone() == 1
         assert "set WEIR_SECRET to the same text on every host" in stranger.log()
@@ -112,7 +102,7 @@ def gateway_with(folder: Path, env: dict[str, str]) -> GatewayProcess:
 
 
 def test_keys_outlive_a_redis_that_forgot_everything(server: RedisServer, tmp_path: Path) -> None:
-    with gateway(tmp_path, CONFIG, environment(server)) as weir:
+    with gateway(tmp_path, CONFIG, on_redis(server)) as weir:
         made = weir.command("keys", "create", "--team", "t", "--workflow", "w", "--json")
         key = json.loads(made.stdout)["key"]
         wait_for(lambda: weir.chat("Hello", key=key).status == 200, "the key is known")
@@ -138,7 +128,7 @@ def key_copies(weir: GatewayProcess) -> int:
 def test_after_a_restart_from_nothing_every_request_is_denied_until_the_rebuild(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    with gateway(tmp_path, CONFIG + budget("org", "5"), environment(server)) as weir:
+    with gateway(tmp_path, CONFIG + budget("org", "5"), on_redis(server)) as weir:
         answers = [weir.chat(f"Hello {number}", max_tokens=5) for number in range(20)]
         assert [weir.request(answer.request_id)["status"] for answer in answers] == [200] * 20
         before_nano = spent_nano(weir)
@@ -170,8 +160,8 @@ def test_without_redis_every_request_is_a_503_in_time_and_nobody_is_asked(
 ) -> None:
     with upstream() as up:
         up.play = Play(tokens=5)
-        config = upstream_config(up.base_url, budget("org", "5")) + '[ledger]\nstore = "redis"\n'
-        with gateway(tmp_path, config, environment(server)) as weir:
+        config = upstream_config(up.base_url, budget("org", "5")) + IN_REDIS
+        with gateway(tmp_path, config, on_redis(server)) as weir:
             assert weir.chat("Hello", max_tokens=5).status == 200
             if away == "frozen":
                 server.freeze()
@@ -199,8 +189,8 @@ def test_a_rolling_budget_counts_what_both_gateways_spend(
 ) -> None:
     config = CONFIG + budget("org", "0.0002", "24h")
     with (
-        gateway(tmp_path / "a", config, environment(server)) as first,
-        gateway(tmp_path / "b", config, environment(server)) as second,
+        gateway(tmp_path / "a", config, on_redis(server)) as first,
+        gateway(tmp_path / "b", config, on_redis(server)) as second,
         ThreadPoolExecutor(8) as pool,
     ):
         asked = [first, second] * 40
@@ -218,8 +208,8 @@ def test_a_budget_that_is_set_late_counts_what_was_spent_before_on_every_gateway
     server: RedisServer, tmp_path: Path
 ) -> None:
     with (
-        gateway(tmp_path / "a", CONFIG, environment(server)) as first,
-        gateway(tmp_path / "b", CONFIG, environment(server)) as second,
+        gateway(tmp_path / "a", CONFIG, on_redis(server)) as first,
+        gateway(tmp_path / "b", CONFIG, on_redis(server)) as second,
     ):
         answers = [first.chat("Hello", max_tokens=5), second.chat("Hello", max_tokens=5)]
         cost = sum(first.ended(answer.request_id)["cost_nano"] for answer in answers)
@@ -242,7 +232,7 @@ def test_a_budget_that_is_configured_late_counts_also_what_a_killed_gateway_held
     server: RedisServer, tmp_path: Path
 ) -> None:
     short = CONFIG + "[server]\nrequest_timeout_s = 4\nlease_s = 6\n"
-    with gateway(tmp_path, short, environment(server)) as weir:
+    with gateway(tmp_path, short, on_redis(server)) as weir:
         spent = weir.ended(weir.chat("Hello", max_tokens=5).request_id)["cost_nano"]
         weir.stream("#weir:chunks=40,delay_ms=50", max_tokens=200)
         weir.kill()
@@ -266,8 +256,8 @@ def test_an_answer_that_redis_cannot_be_told_of_is_delivered_and_paid_once(
 ) -> None:
     with upstream() as up, ThreadPoolExecutor(1) as pool:
         up.play = Play(tokens=5, gated=True)
-        config = upstream_config(up.base_url, budget("org", "5")) + '[ledger]\nstore = "redis"\n'
-        with gateway(tmp_path, config, environment(server)) as weir:
+        config = upstream_config(up.base_url, budget("org", "5")) + IN_REDIS
+        with gateway(tmp_path, config, on_redis(server)) as weir:
             asked = pool.submit(weir.chat, "Hello", max_tokens=5)
             wait_for(lambda: up.answering == 1, "the upstream is asked")
             if forgets:

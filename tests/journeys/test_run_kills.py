@@ -1,31 +1,24 @@
 """A run that a budget has killed stays dead: through a kill -9, on another gateway, and rebuilt."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     Answer,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
 )
 
 CONFIG = (
     SCRIPTED_CONFIG + budget("run:*", "0.01") + 'at = [{ share = 0.001, action = "kill_run" }]\n'
 )
-REDIS = '[ledger]\nstore = "redis"\n'
-SECRET = "0123456789abcdef0123456789abcdef"
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 def ask(weir: GatewayProcess, run: str) -> Answer:
@@ -63,10 +56,10 @@ def test_a_killed_run_stays_dead_through_a_kill_of_the_gateway(tmp_path: Path) -
 def test_a_killed_run_is_dead_on_every_gateway_and_after_a_rebuild(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+    env = on_redis(server)
     with (
-        gateway(tmp_path / "a", CONFIG + REDIS, env) as first,
-        gateway(tmp_path / "b", CONFIG + REDIS, env) as second,
+        gateway(tmp_path / "a", CONFIG + IN_REDIS, env) as first,
+        gateway(tmp_path / "b", CONFIG + IN_REDIS, env) as second,
     ):
         assert ask(first, "r1").status == 200
         assert_killed(ask(second, "r1"), "r1")

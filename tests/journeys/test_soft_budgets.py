@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from budgets.money import format_usd
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     upstream_config,
     wait_for,
 )
@@ -29,12 +31,6 @@ BUDGETS = budget("key:*", "5") + 'when_unreachable = "allow"\n' + budget("team:s
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
-@pytest.fixture
 def up() -> Iterator[Upstream]:
     with upstream() as server:
         server.play = Play(tokens=TOKENS)
@@ -42,12 +38,8 @@ def up() -> Iterator[Upstream]:
 
 
 def config(up: Upstream, allowance_nano: int) -> str:
-    ledger = f'[ledger]\nstore = "redis"\nallowance_usd = "{format_usd(allowance_nano)}"\n'
+    ledger = f'{IN_REDIS}allowance_usd = "{format_usd(allowance_nano)}"\n'
     return upstream_config(up.base_url, BUDGETS) + ledger
-
-
-def environment(server: RedisServer) -> dict[str, str]:
-    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": "0123456789abcdef0123456789abcdef"}
 
 
 def ceiling_nano(weir: GatewayProcess) -> int:
@@ -59,14 +51,14 @@ def ceiling_nano(weir: GatewayProcess) -> int:
 def test_while_redis_is_away_each_gateway_admits_its_allowance_and_not_a_request_more(
     server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
-    with gateway(tmp_path / "a", config(up, 0), environment(server)) as first:
+    with gateway(tmp_path / "a", config(up, 0), on_redis(server)) as first:
         each_nano = ceiling_nano(first)
     up.bill.clear()
     text = config(up, ALLOWED_REQUESTS * each_nano + each_nano // 2)
     up.play = Play(tokens=TOKENS, gated=True)
     with (
-        gateway(tmp_path / "a", text, environment(server)) as first,
-        gateway(tmp_path / "b", text, environment(server)) as second,
+        gateway(tmp_path / "a", text, on_redis(server)) as first,
+        gateway(tmp_path / "b", text, on_redis(server)) as second,
         ThreadPoolExecutor(60) as pool,
     ):
         made = first.command("keys", "create", "--team", "strict", "--workflow", "w", "--json")
@@ -111,7 +103,7 @@ def test_a_gateway_killed_while_redis_was_away_pays_its_ceiling_when_it_is_back(
 ) -> None:
     up.play = Play(tokens=TOKENS, gated=True)
     with (
-        gateway(tmp_path, config(up, 1_000_000), environment(server)) as weir,
+        gateway(tmp_path, config(up, 1_000_000), on_redis(server)) as weir,
         ThreadPoolExecutor(1) as pool,
     ):
         server.freeze()

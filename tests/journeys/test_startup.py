@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,7 +21,7 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import Play, Upstream, upstream
+from tests.journeys.upstream import Play, Upstream
 
 GENEROUS_S = 30.0
 GRACE_S = 30
@@ -41,12 +40,6 @@ models = ["tiny"]
 [policies.default]
 tier = "small"
 """
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
 
 
 def children_of(weir: GatewayProcess) -> list[psutil.Process]:

@@ -11,11 +11,13 @@ import pytest
 from budgets.money import format_usd
 from tests.contracts.redis_server import own_server
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     Answer,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     upstream_config,
     wait_for,
 )
@@ -185,8 +187,8 @@ def test_money_that_one_gateway_gives_back_serves_who_waits_at_another(
     tmp_path: Path, up: Upstream
 ) -> None:
     with own_server() as server, ThreadPoolExecutor(2) as pool:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": "0123456789abcdef0123456789abcdef"}
-        shared = config(up) + '[ledger]\nstore = "redis"\n'
+        env = on_redis(server)
+        shared = config(up) + IN_REDIS
         with (
             gateway(tmp_path / "a", shared, env) as one,
             gateway(tmp_path / "b", shared, env) as two,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     ROOT,
     SCRIPTED_CONFIG,
     Answer,
@@ -20,28 +21,22 @@ from tests.journeys.gateway_process import (
     assert_clean,
     budget,
     gateway,
+    on_redis,
     wait_for,
 )
 
 pytestmark = pytest.mark.redis
 
 # A busy machine may take longer than a gateway should wait.
-REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
-SECRET = "0123456789abcdef0123456789abcdef"
+REDIS = IN_REDIS + "timeout_ms = 5_000\n"
 TWO = ("--workers", "2")
 KEY = ("--team", "lab", "--workflow", "notes", "--json")
 KNOWN_WITHIN_S, REVOKED_WITHIN_S = 5.0, 1.0
 
 
 @pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
-@pytest.fixture
 def weir(server: RedisServer, tmp_path: Path) -> Iterator[GatewayProcess]:
-    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+    env = on_redis(server)
     config = SCRIPTED_CONFIG + budget("key:*", "5") + REDIS
     with gateway(tmp_path, config, env, TWO) as weir:
         yield weir
@@ -144,7 +139,7 @@ def test_metrics_are_those_of_all_workers_together_also_of_one_that_died(
 
 
 def test_workers_share_the_local_model_of_their_parent(server: RedisServer, tmp_path: Path) -> None:
-    env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
+    env = on_redis(server)
     config = (ROOT / "config.toml").read_text() + REDIS
     with gateway(tmp_path, config, env, TWO) as weir:
         wait_for(

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
@@ -13,19 +12,21 @@ import psutil
 import pytest
 
 from budgets.money import format_usd, nano_from_usd
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.journeys.gateway_process import (
+    IN_REDIS,
     SCRIPTED_CONFIG,
     Answer,
     GatewayProcess,
     assert_clean,
     budget,
     gateway,
+    on_redis,
     sse_data,
     upstream_config,
     wait_for,
 )
-from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream, upstream
+from tests.journeys.upstream import PROMPT_TOKENS, Play, Upstream
 
 pytestmark = pytest.mark.redis
 
@@ -36,26 +37,9 @@ MESSAGE = "Which way does the water run?"
 INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
 COST_NANO = INPUT_NANO * PROMPT_TOKENS + OUTPUT_NANO * MAX_TOKENS
 # A busy machine may take longer than a gateway should wait.
-REDIS = '[ledger]\nstore = "redis"\ntimeout_ms = 5_000\n'
-SECRET = "0123456789abcdef0123456789abcdef"
+REDIS = IN_REDIS + "timeout_ms = 5_000\n"
 TWO = ("--workers", "2")
 SHORT_LEASE = "lease_s = 9\nrequest_timeout_s = 8"
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
-
-
-@pytest.fixture
-def up() -> Iterator[Upstream]:
-    with upstream() as server:
-        yield server
-
-
-def environment(server: RedisServer) -> dict[str, str]:
-    return {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
 
 
 def workers_of(weir: GatewayProcess) -> list[dict[str, Any]]:
@@ -98,13 +82,13 @@ def test_of_two_hundred_at_once_on_two_workers_exactly_those_that_fit_are_sent(
 ) -> None:
     tiny = budget("workflow:demo/probe", "0.000000001")
     config = upstream_config(up.base_url, tiny) + REDIS
-    with gateway(tmp_path / "probe", config, environment(server)) as weir:
+    with gateway(tmp_path / "probe", config, on_redis(server)) as weir:
         limit_nano = FITTING * ceiling_nano(weir) + 1
     server.client.flushall()
     each = budget("workflow:*", format_usd(limit_nano))
     config = upstream_config(up.base_url, each, "budget_wait_ms = 0") + REDIS
     with (
-        gateway(tmp_path, config, environment(server), TWO) as weir,
+        gateway(tmp_path, config, on_redis(server), TWO) as weir,
         ThreadPoolExecutor(ASKED) as pool,
     ):
         busy_s = [psutil.Process(pid).cpu_times().user for pid in pids_of(weir)]
@@ -148,7 +132,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_books_balance_after_the_lea
 ) -> None:
     config = upstream_config(up.base_url, budget("org", "5"), SHORT_LEASE) + REDIS
     with (
-        gateway(tmp_path, config, environment(server), TWO) as weir,
+        gateway(tmp_path, config, on_redis(server), TWO) as weir,
         ThreadPoolExecutor(16) as pool,
     ):
         up.play = Play(tokens=MAX_TOKENS, gated=True)
@@ -187,7 +171,7 @@ def test_a_stop_lets_every_worker_finish_what_is_under_way(
     server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
     config = upstream_config(up.base_url, budget("org", "5")) + REDIS
-    with gateway(tmp_path, config, environment(server), TWO) as weir, ThreadPoolExecutor(8) as pool:
+    with gateway(tmp_path, config, on_redis(server), TWO) as weir, ThreadPoolExecutor(8) as pool:
         up.play = Play(tokens=MAX_TOKENS, gated=True)
         streams = [pool.submit(whole_stream, weir) for _ in range(8)]
         wait_for(lambda: up.answering == 8, "all are at the provider")
@@ -214,7 +198,7 @@ def test_a_second_signal_ends_all_at_once(
     server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
     config = upstream_config(up.base_url, budget("org", "5")) + REDIS
-    with gateway(tmp_path, config, environment(server), TWO) as weir, ThreadPoolExecutor(2) as pool:
+    with gateway(tmp_path, config, on_redis(server), TWO) as weir, ThreadPoolExecutor(2) as pool:
         up.play = Play(tokens=MAX_TOKENS, gated=True)
         asked = [pool.submit(answer_of, pool.submit(weir.chat, MESSAGE)) for _ in range(1)]
         wait_for(lambda: up.answering == 1, "one is at the provider")
@@ -233,7 +217,7 @@ def test_workers_end_when_their_parent_was_killed(
     server: RedisServer, up: Upstream, tmp_path: Path
 ) -> None:
     config = upstream_config(up.base_url, budget("org", "5")) + REDIS
-    with gateway(tmp_path, config, environment(server), TWO) as weir, ThreadPoolExecutor(1) as pool:
+    with gateway(tmp_path, config, on_redis(server), TWO) as weir, ThreadPoolExecutor(1) as pool:
         up.play = Play(tokens=MAX_TOKENS, gated=True)
         asked = pool.submit(weir.chat, MESSAGE, max_tokens=MAX_TOKENS)
         wait_for(lambda: up.answering == 1, "one is at the provider")
@@ -263,7 +247,7 @@ def test_a_worker_that_cannot_start_is_named_and_nothing_is_left(
 ) -> None:
     tls = '[providers.up]\nkind = "openai_http"\nbase_url = "https://127.0.0.1/v1"\n'
     config = SCRIPTED_CONFIG + tls + f'ca_file = "{tmp_path / "none.pem"}"\n' + REDIS
-    weir = GatewayProcess(tmp_path, config, environment(server), TWO)
+    weir = GatewayProcess(tmp_path, config, on_redis(server), TWO)
     weir.launch()
     try:
         assert weir.wait_gone() == 1
@@ -277,7 +261,7 @@ def test_a_changed_configuration_waits_for_the_next_start(
     server: RedisServer, tmp_path: Path
 ) -> None:
     config = SCRIPTED_CONFIG + REDIS
-    with gateway(tmp_path, config, environment(server), TWO) as weir:
+    with gateway(tmp_path, config, on_redis(server), TWO) as weir:
         weir.config.write_text("[server]\nport = 'x'\n")
         os.kill(pids_of(weir)[0], signal.SIGKILL)
         wait_for(lambda: workers_of(weir)[0]["starts"] == 2, "it is started again")

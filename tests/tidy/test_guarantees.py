@@ -8,11 +8,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/guarantees.md").read_text(encoding="utf-8")
-PROMISE = re.compile(r"^### ([IB]\d+): (.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
+PROMISE = re.compile(r"^### ([IBP]\d+): (.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 PROMISES = dict(PROMISE.findall(PAGE))
 PROMISED = {
     *(f"I{number}" for number in range(1, 14)),
     *(f"B{number}" for number in (*range(1, 21), *range(22, 30), 31, 32)),
+    *(f"P{number}" for number in (2, 4, 11)),
 }
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 

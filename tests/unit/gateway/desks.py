@@ -236,6 +236,17 @@ async def carry(lifecycle: Lifecycle, client: Client) -> None:
     await lifecycle.answer(dialect, scope(client.headers), client.receive, client.send)
 
 
+async def crowd(desk: Desk, count: int, body: bytes, *headers: tuple[bytes, bytes]) -> list[Client]:
+    """So many callers who ask the same at once; all have their answers."""
+    await start_providers(desk)
+    lifecycle = Lifecycle(desk)
+    clients = [Client(body) for _ in range(count)]
+    for client in clients:
+        client.headers = [*client.headers, *headers]
+    await asyncio.gather(*(carry(lifecycle, client) for client in clients))
+    return clients
+
+
 async def start_providers(desk: Desk) -> None:
     for provider in desk.providers.values():
         await provider.start()

@@ -23,6 +23,7 @@ provider = "here"
 price = { input = "1", output = "2" }
 context_tokens = 4096
 max_output_tokens = 1024
+answers = ["text", "embeddings", "images", "speech", "transcriptions"]
 [tiers.small]
 models = ["tiny"]
 [policies.default]

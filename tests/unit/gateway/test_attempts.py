@@ -17,7 +17,7 @@ from gateway.providers.port import Provider, UpstreamCall, UpstreamReply
 from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
 from routing.catalog import Balance, Catalog, ModelCard, Tier
-from routing.health import BreakerState
+from routing.health import DEFAULT_LIMITS, BreakerState
 from routing.policies import Policy
 from telemetry.event import Ending
 from tests.unit.gateway.desks import (
@@ -181,7 +181,9 @@ def test_an_answer_that_was_set_aside_is_passed_on_where_the_pause_changed_nothi
         assert isinstance(provider, ScriptedProvider)
         while not desk.health.breaker(card).failures:
             await asyncio.sleep(0)
-        for _ in range(5):  # others find out meanwhile that it is down
+        for _ in range(
+            DEFAULT_LIMITS.failures_at_once
+        ):  # others find out meanwhile that it is down
             desk.health.failed(card, "connect")
         await task
         return client
@@ -230,7 +232,7 @@ def test_a_client_that_goes_while_it_probes_lets_the_next_one_probe() -> None:
     slow = scripted(say="hello", first_delay_ms=60_000)
     desk = make_desk({"one": slow}, limits=PATIENT)
     card = desk.catalog.models["model-one"]
-    for _ in range(5):
+    for _ in range(DEFAULT_LIMITS.failures_at_once):
         desk.health.failed(card, "connect")
     desk.health._health = desk.health.health.with_breaker(
         "one/model-one/up-one", replace(desk.health.breaker(card), until_ms=0)

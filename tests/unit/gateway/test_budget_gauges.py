@@ -7,6 +7,7 @@ from budgets.ledger import Account
 from budgets.rolling import RollingWindow
 from budgets.scopes import Budget, ScopeKind, Scopes, Unit, Window
 from gateway.budget_gauges import MAX_BUDGETS, TOP_SCOPES, BudgetGauges
+from tests.unit.gateway.clocks import Clock
 from tests.unit.gateway.desks import run
 
 NOW_MS = 1_793_491_200_000
@@ -28,13 +29,6 @@ class Books:
         self.read += 1
         assert (now_s, closer) == (NOW_MS // 1_000, [OWN])
         return 99, {f"lab/{number}": Account(number, 1) for number in range(98, 98 - limit, -1)}
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def gauges(*budgets: Budget) -> tuple[BudgetGauges, BudgetBook, Books, Clock]:

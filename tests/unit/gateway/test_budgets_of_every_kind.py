@@ -1,6 +1,5 @@
 """Each kind of budget in each unit: what fits is admitted, and not a request more."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,24 +11,21 @@ from budgets.money import nano_from_usd
 from budgets.prices import PriceCard, make_price
 from budgets.scopes import Budget, ScopeKind, Unit, Window
 from gateway.desk import Desk
-from gateway.lifecycle import Lifecycle
 from telemetry.event import EventKind
 from tests.unit.gateway.desks import (
     INPUT_NANO,
     INPUT_PICO,
     OUTPUT_NANO,
     OUTPUT_PICO,
-    Client,
     ask,
     assert_at_rest,
-    carry,
     chat,
+    crowd,
     events,
     faulty,
     make_desk,
     run,
     scripted,
-    start_providers,
 )
 
 UNITS = (Unit.USD, Unit.TOKENS, Unit.REQUESTS)
@@ -87,16 +83,7 @@ def test_of_twenty_at_once_exactly_those_that_fit_are_admitted(kind: ScopeKind, 
     budget = Budget(kind, WIDE[kind], Window.DAY, limit, unit=unit)
     desk = desk_with(budget, first_delay_ms=300)
 
-    async def crowd() -> list[Client]:
-        await start_providers(desk)
-        lifecycle = Lifecycle(desk)
-        clients = [Client(BODY) for _ in range(20)]
-        for client in clients:
-            client.headers = [*client.headers, *HEADERS]
-        await asyncio.gather(*(carry(lifecycle, client) for client in clients))
-        return clients
-
-    statuses = [client.status for client in run(crowd())]
+    statuses = [client.status for client in run(crowd(desk, 20, BODY, *HEADERS))]
     # All others find the rest held, and nobody waits here.
     assert (statuses.count(200), statuses.count(429)) == (7, 13)
     assert_at_rest(desk)
@@ -213,14 +200,7 @@ def test_of_twenty_at_once_a_models_budget_is_filled_and_the_others_go_elsewhere
     budget = Budget(ScopeKind.MODEL, "model-main", Window.DAY, 5, unit=Unit.REQUESTS)
     desk = two_models(budget, first_delay_ms=200)
 
-    async def crowd() -> list[Client]:
-        await start_providers(desk)
-        lifecycle = Lifecycle(desk)
-        clients = [Client(BODY) for _ in range(20)]
-        await asyncio.gather(*(carry(lifecycle, client) for client in clients))
-        return clients
-
-    clients = run(crowd())
+    clients = run(crowd(desk, 20, BODY))
     assert {client.status for client in clients} == {200}
     models = [client.header(b"x-weir-model") for client in clients]
     assert (models.count(b"model-main"), models.count(b"model-spare")) == (5, 15)

@@ -159,6 +159,7 @@ def test_what_cannot_be_forwarded_is_answered_here(asked: Scope, status: int, co
         async with forward("http://127.0.0.1:9") as application:
             client = await ask(application, asked)
             assert (client.status, client.error["code"]) == (status, code)
+            assert client.header(b"allow") == (b"GET" if status == 405 else None)
 
     run(story())
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -17,19 +16,13 @@ from gateway.config import Settings, load_settings
 from gateway.front import build_front, new_counter, open_front
 from gateway.key_registry import NewKey
 from gateway.roles import ServeRole
-from tests.contracts.redis_server import RedisServer, own_server
+from tests.contracts.redis_server import RedisServer
 from tests.unit.gateway.desks import Client, chat, run
 from tests.unit.gateway.gateways import CONFIG, MATERIAL, SECRET
 from tests.unit.gateway.test_forwarding import ask, scope
 
 pytestmark = pytest.mark.redis
 REDIS = '[ledger]\nstore = "redis"\n'
-
-
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    with own_server() as server:
-        yield server
 
 
 def settings_on(server: RedisServer, folder: Path, secret: str = MATERIAL) -> Settings:

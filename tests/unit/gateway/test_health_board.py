@@ -6,6 +6,7 @@ from gateway.clock import now_ms
 from gateway.health_board import HealthBoard
 from gateway.retry_after import MAX_RETRY_AFTER_S
 from routing.catalog import ModelCard
+from routing.health import DEFAULT_LIMITS
 
 CARD = ModelCard("m", "p", "up", "m", 1_000, 100)
 OTHER = ModelCard("n", "p", "up", "n", 1_000, 100)
@@ -15,12 +16,12 @@ def down(board: HealthBoard, card: ModelCard = CARD, after_ms: int = 0) -> bool:
     return board.health.why_down(card, now_ms() + after_ms) is not None
 
 
-def test_five_failures_in_a_row_are_enough_and_one_success_is_too() -> None:
-    board = HealthBoard()
-    for _ in range(4):
+def test_many_failures_in_a_row_are_enough_and_one_success_is_too() -> None:
+    board, few = HealthBoard(), DEFAULT_LIMITS.failures_at_once - 1
+    for _ in range(few):
         board.failed(CARD, "connect")
     board.answered(CARD, 200, ())
-    for _ in range(4):
+    for _ in range(few):
         board.answered(CARD, 500, ())
     assert not down(board)
     board.failed(CARD, "connect")

@@ -10,17 +10,10 @@ from budgets.budget_book import BudgetBook
 from budgets.ledger import Hold, Reservation
 from budgets.scopes import Budget, ScopeKind, Scopes, Window
 from gateway.known_ids import HOUR_S, KnownIds
+from tests.unit.gateway.clocks import Clock
 from tests.unit.gateway.desks import new_ledger, run
 
 RUN, USER, TAG = ScopeKind.RUN, ScopeKind.USER, ScopeKind.TAG
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def ids(new_per_hour: int, clock: Clock, budgets: Iterable[Budget] = ()) -> KnownIds:

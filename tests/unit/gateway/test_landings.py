@@ -1,6 +1,5 @@
 """An agent at the end of its budget: warned, shown the way down, and let down once."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,20 +14,18 @@ from budgets.scopes import Budget, ScopeKind, Unit, Window
 from gateway.desk import Desk
 from gateway.errors import ApiError, budget_exceeded
 from gateway.landings import Approach, approach_of, wants_landing
-from gateway.lifecycle import Lifecycle
 from gateway.run_grants import RunGrant
 from tests.unit.gateway.desks import (
     PRINCIPAL,
     Client,
     ask,
     assert_at_rest,
-    carry,
     chat,
+    crowd,
     events,
     make_desk,
     run,
     scripted,
-    start_providers,
 )
 
 LAND = (b"x-weir-landing", b"use")
@@ -109,16 +106,7 @@ def test_of_fifty_landings_at_once_one_is_admitted() -> None:
         provider=scripted(say="one", first_delay_ms=300),
     )
 
-    async def crowd() -> list[Client]:
-        await start_providers(desk)
-        lifecycle = Lifecycle(desk)
-        clients = [Client(BODY) for _ in range(50)]
-        for client in clients:
-            client.headers = [*client.headers, LAND]
-        await asyncio.gather(*(carry(lifecycle, client) for client in clients))
-        return clients
-
-    statuses = [client.status for client in run(crowd())]
+    statuses = [client.status for client in run(crowd(desk, 50, BODY, LAND))]
     assert statuses.count(200) == 1
     assert run(ask(desk, BODY)).status == 200, "what is above the strip is still there"
     assert_at_rest(desk)

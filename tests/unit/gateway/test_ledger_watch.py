@@ -15,6 +15,7 @@ from budgets.stores.redis_life import (
 )
 from gateway.ledger_watch import REMEDIES, LedgerState, LedgerWatch, cause_of
 from gateway.tally import LedgerOutcome, Tally
+from tests.unit.gateway.clocks import Clock
 from tests.unit.gateway.desks import SHAPER, run
 from tests.unit.gateway.test_tally import PAID
 from tests.unit.telemetry.events import make_event
@@ -31,13 +32,6 @@ class Ledger(InMemoryLedger):
         if self.error is not None:
             raise self.error
         return {name: Account(7) for name in accounts}
-
-
-class Clock:
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def watching() -> tuple[LedgerWatch, Ledger, Tally, Clock]:

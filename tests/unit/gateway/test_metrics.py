@@ -46,6 +46,7 @@ FULL = Reading(
     ledger="redis",
     tally=full_tally(),
     in_flight=2,
+    tasks=9,
     state=LedgerState.OK,
     total=Account(10, 20),
     open_holds=2,

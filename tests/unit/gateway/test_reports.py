@@ -36,6 +36,7 @@ def test_a_report_comes_over_as_it_was_sent() -> None:
         busy(3),
         {"run": 2},
         in_flight=4,
+        tasks=7,
         waiting=5,
         providers={"openai": True, "local": False},
         breakers={MINI: BreakerState.HALF_OPEN},

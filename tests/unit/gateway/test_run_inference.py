@@ -4,17 +4,9 @@ import random
 from typing import Any
 
 from gateway.run_inference import ALIKE, DAY_S, RunInference
+from tests.unit.gateway.clocks import Clock
 
 KEY = "key1"
-
-
-class Clock:
-    """Time that passes when a test says so."""
-
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def says(*texts: str) -> list[dict[str, Any]]:

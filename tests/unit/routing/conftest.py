@@ -9,6 +9,7 @@ from budgets.thresholds import Pressure
 from routing.catalog import Auto, Capability, Catalog, ModelCard, Requested, Tier
 from routing.classify import Classification
 from routing.features import Features
+from routing.health import Health
 from routing.lexicon import Task
 from routing.policies import RouteRequest
 
@@ -24,6 +25,14 @@ def card(name: str, **fields: Any) -> ModelCard:
         "max_output_tokens": 1_000,
     }
     return ModelCard(name, **{**given, **fields})
+
+
+def down(*models: str) -> Health:
+    """The health where the providers of these models are not ready."""
+    health = Health()
+    for name in models:
+        health = health.with_ready(f"{name}-provider", "loading")
+    return health
 
 
 @pytest.fixture
@@ -63,6 +72,7 @@ def make_request() -> Callable[..., RouteRequest]:
         task: Task = Task.CHAT,
         difficulty: float = 0.3,
         pressure: Pressure | None = None,
+        dialect: str = "",
         **features: Any,
     ) -> RouteRequest:
         return RouteRequest(
@@ -73,6 +83,7 @@ def make_request() -> Callable[..., RouteRequest]:
             features=Features(**{"prompt_tokens": 100, **features}),
             classification=Classification(task, difficulty, ()),
             pressure=pressure,
+            dialect=dialect,
         )
 
     return make

@@ -23,6 +23,7 @@ from routing.decide import REASON_CHARS, NoRoute, NoRouteCode, RouteDecision, de
 from routing.health import Health
 from routing.lexicon import Task
 from routing.policies import Fallback, Match, Policy, RouteRequest, Rule, policies_by_name
+from tests.unit.routing.conftest import down
 
 MakeRequest = Callable[..., RouteRequest]
 
@@ -57,13 +58,6 @@ def refused(request: RouteRequest, catalog: Catalog, **given: Any) -> NoRoute:
     found = route(request, catalog, **given)
     assert isinstance(found, NoRoute), found
     return found
-
-
-def down(*models: str) -> Health:
-    health = Health()
-    for name in models:
-        health = health.with_ready(f"{name}-provider", "loading")
-    return health
 
 
 def kept(decision: RouteDecision) -> list[str]:

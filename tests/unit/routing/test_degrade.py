@@ -14,6 +14,7 @@ from routing.decide import NoRoute, RouteDecision, decide
 from routing.degrade import Degraded, cheaper_tier, degrade_words
 from routing.health import Health
 from routing.policies import Fallback, Match, Policy, RouteRequest, Rule, policies_by_name
+from tests.unit.routing.conftest import down
 
 MakeRequest = Callable[..., RouteRequest]
 CEILINGS = {"ant": 10, "bee": 20, "cat": 100, "elk": 900, "fox": 1_000, "owl": 5}
@@ -49,13 +50,6 @@ def decided(
     found = route(request, catalog, of, health)
     assert isinstance(found, RouteDecision), found
     return found
-
-
-def down(*models: str) -> Health:
-    health = Health()
-    for name in models:
-        health = health.with_ready(f"{name}-provider", "loading")
-    return health
 
 
 # -- which tier -------------------------------------------------------------------------------

@@ -17,7 +17,14 @@ from routing.health import (
     counts_as_failure,
 )
 
-LIMITS = BreakerLimits(failures_to_open=3, pause_ms=1_000, max_pause_ms=3_000, probe_ms=500)
+LIMITS = BreakerLimits(
+    failures_to_open=3,
+    spell_ms=0,
+    pause_ms=1_000,
+    max_pause_ms=3_000,
+    max_wish_ms=9_000,
+    probe_ms=500,
+)
 GPT = ModelCard("gpt", "openai", "gpt-up", "gpt", 1_000, 100)
 KEY = breaker_key(GPT)
 
@@ -47,6 +54,19 @@ def test_it_opens_after_failures_in_a_row() -> None:
     breaker = breaker.record_failure(0, "status 500", limits=LIMITS)
     assert not breaker.is_usable(999)
     assert breaker.is_usable(1_000)
+
+
+def test_failures_of_a_moment_are_bad_luck_unless_they_are_many() -> None:
+    few = many = Breaker()
+    for _ in range(DEFAULT_LIMITS.failures_to_open + 1):
+        few = few.record_failure(7_000, "status 500")
+    assert few.is_usable(7_000)
+    assert few.record_failure(7_999, "status 500").is_usable(7_999)
+    assert not few.record_failure(8_000, "status 500").is_usable(8_000)
+    for _ in range(DEFAULT_LIMITS.failures_at_once - 1):
+        many = many.record_failure(7_000, "status 500")
+    assert many.is_usable(7_000)
+    assert not many.record_failure(7_000, "status 500").is_usable(7_000)
 
 
 def test_a_success_forgets_the_failures_before_it() -> None:
@@ -90,17 +110,17 @@ def test_retry_after_opens_at_once_for_that_long() -> None:
     assert breaker.is_usable(200)
 
 
-def test_retry_after_cannot_exceed_the_longest_pause() -> None:
+def test_retry_after_may_exceed_the_longest_pause_but_not_the_longest_wish() -> None:
     breaker = Breaker().record_failure(0, "status 429", retry_after_ms=10**9, limits=LIMITS)
-    assert breaker.until_ms == LIMITS.max_pause_ms
+    assert breaker.until_ms == LIMITS.max_wish_ms > LIMITS.max_pause_ms
     later = breaker.record_failure(1, "status 429", retry_after_ms=10**9, limits=LIMITS)
-    assert later.until_ms == 1 + LIMITS.max_pause_ms
+    assert later.until_ms == 1 + LIMITS.max_wish_ms
 
 
 def test_health_says_why_a_model_is_down() -> None:
     health = Health()
     assert health.why_down(GPT, 0) is None
-    for _ in range(DEFAULT_LIMITS.failures_to_open):
+    for _ in range(DEFAULT_LIMITS.failures_at_once):
         health = health.with_failure(KEY, 0, "status 500")
     assert health.why_down(GPT, 0) == "provider openai rests for 5 s after: status 500"
     assert health.why_down(replace(GPT, name="other"), 0) is None

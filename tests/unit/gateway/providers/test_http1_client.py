@@ -132,7 +132,7 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used(run: Run) ->
     run(scenario())
 
 
-def test_a_request_that_died_with_its_connection_is_never_sent_again(run: Run) -> None:
+def test_a_request_that_was_read_and_died_with_its_connection_is_never_sent_again(run: Run) -> None:
     async def answer(connection: Connection, head: bytes, body: bytes) -> None:
         if len(server_heads) == 1:
             await sends(WHOLE)(connection, head, body)

@@ -11,8 +11,9 @@ import pytest
 from budgets.usage import usage_from_anthropic, usage_from_openai
 from gateway.dialects.chat import ChatMeter
 from gateway.providers.litellm_bridge import LiteLLMProvider, LiteLLMSettings, load_litellm
+from gateway.providers.litellm_contents import Losses, RequestFault
 from gateway.providers.litellm_errors import error_body, fault_kind, told_by
-from gateway.providers.litellm_request import RequestFault, arguments_of
+from gateway.providers.litellm_request import arguments_of
 from gateway.providers.port import UpstreamCall, UpstreamFault
 from tests.clients.canned_server import JSON, STREAM, Canned, canned_server
 from tests.contracts.upstreams import PATIENT, chat, fault_of, run, started
@@ -251,7 +252,7 @@ def test_other_paths_are_not_found(canned: Canned) -> None:
 @pytest.mark.parametrize("raw", [b"[]", b"{", b'{"model": 1}', b'{"model": "m"}'])
 def test_what_is_no_request_is_refused(raw: bytes) -> None:
     with pytest.raises(RequestFault):
-        arguments_of(raw, lambda model: None, may_drop=True)
+        arguments_of(raw, lambda model: None, Losses(may_drop=True))
 
 
 def test_the_key_is_in_no_repr() -> None:

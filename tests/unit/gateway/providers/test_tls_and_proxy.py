@@ -1,8 +1,6 @@
 """https with an authority of one's own, directly and through a proxy's tunnel."""
 
 import asyncio
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +13,7 @@ from gateway.providers.http1_client import Http1Client, client_tls
 from gateway.providers.http_client import HttpClient, Origin
 from gateway.providers.port import Timeouts, UpstreamFault
 from tests.contracts.upstreams import eventually, fault_of, run
+from tests.unit.gateway.providers.certificates import certificate, server_tls
 from tests.unit.gateway.providers.raw_server import (
     QUICK,
     WHOLE,
@@ -24,26 +23,7 @@ from tests.unit.gateway.providers.raw_server import (
     sends_and_closes,
 )
 
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A key and a certificate for localhost in one file, its own authority."""
-    folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
-        " -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    )
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    both = folder / "both.pem"
-    both.write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-    return both
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    return context
+__all__ = ["certificate"]
 
 
 async def ask(client: HttpClient, body: bytes = b"{}", timeouts: Timeouts = QUICK) -> bytes:

@@ -119,6 +119,29 @@ def test_each_dialect_is_answered_and_on_record_in_its_own_name(tmp_path: Path) 
     run(look())
 
 
+def test_auto_leaves_embeddings_to_the_models_that_are_for_them(tmp_path: Path) -> None:
+    text = CONFIG.replace('models = ["tiny"]', 'models = ["vectors", "talker"]')
+    for name, output in (("vectors", "0"), ("talker", "2")):
+        text += f"""\
+[models.{name}]
+provider = "here"
+price = {{ input = "1", output = "{output}" }}
+context_tokens = 4096
+max_output_tokens = 1024
+"""
+
+    async def look() -> None:
+        async with opened(settings_in(tmp_path, text)) as weir:
+            for path, model in (("/v1/embeddings", "vectors"), ("/v1/messages", "talker")):
+                answer = await ask(weir, "POST", path)
+                assert (answer.status, answer.header(b"x-weir-model")) == (200, model.encode())
+            refused = await ask(weir, "POST", "/v1/audio/speech")
+            assert (refused.status, refused.error["code"]) == (400, "dialect_unsupported")
+            assert "Models that speak speech: tiny (here)" in refused.error["message"]
+
+    run(look())
+
+
 def test_a_websocket_is_told_to_use_http(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
@@ -128,6 +151,57 @@ def test_a_websocket_is_told_to_use_http(tmp_path: Path) -> None:
                 assert answer.status == 426
                 assert answer.header(b"upgrade") == b"HTTP/1.1"
                 assert (await ask(weir, "GET", route)).status == 405
+
+    run(look())
+
+
+def test_a_method_that_a_route_does_not_take_is_told_those_that_it_does(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            assert isinstance(weir.application, DataPlane)
+            for route, methods in weir.application.routes.items():
+                path = route.replace("{id}", "tiny")
+                allowed = {*methods, "OPTIONS", *({"HEAD"} if "GET" in methods else ())}
+                told = await ask(weir, "OPTIONS", path)
+                assert (told.status, told.text) == (204, b""), path
+                assert set((told.header(b"allow") or b"").decode().split(", ")) == allowed
+                for method in set(METHODS) - allowed:
+                    answer = await ask(weir, method, path)
+                    assert (answer.status, answer.error["type"]) == (405, "invalid_request_error")
+                    assert answer.header(b"allow") == told.header(b"allow")
+            assert (await weir.gateway.audit())["entries"] == 0
+
+    run(look())
+
+
+def test_no_preflight_of_a_browser_is_granted(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            asked = ((b"origin", b"https://x"), (b"access-control-request-method", b"POST"))
+            told = await ask(weir, "OPTIONS", "/v1/chat/completions", *asked)
+            assert told.status == 204
+            assert told.header(b"access-control-allow-origin") is None
+
+    run(look())
+
+
+def test_head_is_get_and_asks_no_model(tmp_path: Path) -> None:
+    async def look() -> None:
+        async with opened(settings_in(tmp_path)) as weir:
+            for path in (
+                "/v1/models",
+                "/v1/models/tiny",
+                "/v1/runs/nobody",
+                "/healthz",
+                "/metrics",
+            ):
+                got = await ask(weir, "GET", path)
+                head = await ask(weir, "HEAD", path)
+                assert head.status == got.status, path
+                assert head.header(b"content-type") == got.header(b"content-type")
+            for route in BY_ROUTE:
+                assert (await ask(weir, "HEAD", route)).status == 405
+            assert (await weir.gateway.audit())["entries"] == 0
 
     run(look())
 
