@@ -120,8 +120,8 @@ def test_a_storm_is_left_alone_and_over_soon_after_it_ended(
     told = Counter(code or str(status) for _, status, code in during)
     print(
         f"{len(during)} requests in {STORM_S:g} s: {len(storm.asked_s)} attempts, {dict(told)},"
-        f" down after {storm.opened_s - storm.asked_s[0]:.2f} s,"
-        f" at most {storm.most_at_once} attempts at once then,"
+        + (f" down after {storm.opened_s - storm.asked_s[0]:.2f} s," if storm.opened_s else "")
+        + f" at most {storm.most_at_once} attempts at once then,"
         f" back {storm.back_s:.2f} s after the end"
     )
     assert len(rows) == len(storm.answers)

@@ -116,6 +116,7 @@ class Upstream:
         self, seen: Seen, writer: asyncio.StreamWriter, watch: "asyncio.Future[bytes]"
     ) -> bool:
         """Answer one request; whether the connection may be used again."""
+        self.answering += 1
         answer = asyncio.ensure_future(self._answer(seen, writer))
         await asyncio.wait((answer, watch), return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
@@ -125,12 +126,13 @@ class Upstream:
         except (asyncio.CancelledError, ConnectionError):
             self.aborted += 1
             return False
+        finally:
+            self.answering -= 1
 
     async def _answer(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
         play = self.choose(seen)
         request = seen.body
         streamed = request.get("stream") is True
-        self.answering += 1
         sent = 0
         whole = False
         try:
@@ -161,7 +163,6 @@ class Upstream:
             whole = True
             return True
         finally:
-            self.answering -= 1
             if play.status == 200:
                 client_id = seen.headers.get("x-client-request-id", "")
                 self.bill.append(Line(client_id, streamed, play.prompt_tokens, sent, whole))
