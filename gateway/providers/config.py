@@ -179,6 +179,8 @@ class OpenAIHttpSection(_HttpSection):
     def _names_a_version(self) -> Self:
         if self.kind == "azure_deployments" and self.api_version is None:
             raise ValueError('`azure_deployments` needs api_version, such as "2024-10-21"')
+        if self.kind == "azure_deployments" and BATCHES in self.dialects:
+            raise ValueError("`azure_deployments` has a path for each model, and no batches")
         return self
 
 

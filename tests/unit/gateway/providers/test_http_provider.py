@@ -46,6 +46,20 @@ def test_the_path_follows_the_base_url() -> None:
     assert head_sent()[0] == "POST /base/v1/chat/completions HTTP/1.1"
 
 
+def test_what_has_no_body_has_no_kind_of_content() -> None:
+    async def scenario() -> str:
+        async with raw_server(sends(WHOLE)) as server:
+            base_url = f"http://127.0.0.1:{server.port}/v1/"
+            async with started(provider(base_url=base_url)) as up:
+                call = UpstreamCall("/files/file-1", b"", (), QUICK, b"DELETE")
+                await (await up.open(call)).read()
+        return server.heads[0].decode().lower()
+
+    head = run(scenario())
+    assert head.startswith("delete /v1/files/file-1 http/1.1\r\n")
+    assert "content-type" not in head
+
+
 def test_the_key_and_the_account_go_along() -> None:
     _, headers = head_sent(
         env={"KEY": "sk-1\n"},

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from decimal import Decimal
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -118,6 +118,12 @@ def test_a_provider_speaks_what_its_host_is_known_for_or_what_it_is_said_to(
     assert section.dialects == tuple(dialects.split())
     told = OpenAIHttpSection(kind="openai_http", base_url=url, dialects=("messages",))
     assert told.dialects == ("messages",)
+
+
+def test_a_kind_that_has_a_path_for_each_model_has_no_batches() -> None:
+    told: dict[str, Any] = {"base_url": "https://x.openai.azure.com/openai", "api_version": "1"}
+    with pytest.raises(ValueError, match="no batches"):
+        OpenAIHttpSection(kind="azure_deployments", dialects=("chat", BATCHES), **told)
 
 
 def test_the_names_of_dialects_are_those_of_the_data_plane() -> None:
