@@ -52,7 +52,7 @@ class Storm:
             return Play(3)
         self.asked_s.append(now_s)
         if self.opened_s and now_s > self.opened_s + 2 * FAILING_S:
-            self.most_at_once = max(self.most_at_once, self.up.answering + 1)
+            self.most_at_once = max(self.most_at_once, self.up.answering)
         return self.failing if self._dice.random() < self.share else Play(3)
 
     @property

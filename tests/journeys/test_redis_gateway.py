@@ -231,7 +231,7 @@ def test_a_budget_that_is_set_late_counts_what_was_spent_before_on_every_gateway
 def test_a_budget_that_is_configured_late_counts_also_what_a_killed_gateway_held(
     server: RedisServer, tmp_path: Path
 ) -> None:
-    short = CONFIG + "[server]\nrequest_timeout_s = 4\nlease_s = 6\n"
+    short = CONFIG + "[server]\nrequest_timeout_s = 12\nlease_s = 15\n"
     with gateway(tmp_path, short, on_redis(server)) as weir:
         spent = weir.ended(weir.chat("Hello", max_tokens=5).request_id)["cost_nano"]
         weir.stream("#weir:chunks=40,delay_ms=50", max_tokens=200)

@@ -9,6 +9,7 @@ from budgets.ledger import LedgerError
 from gateway.ledger_watch import LedgerState
 from gateway.registries.port import RegistryError
 from gateway.tally import LedgerOutcome
+from routing.health import DEFAULT_LIMITS
 from tests.unit.gateway.desks import chat, run
 from tests.unit.gateway.gateways import Opened, json_of, opened, settings_in
 
@@ -60,7 +61,7 @@ def test_a_provider_whose_models_all_rest_says_so(tmp_path: Path) -> None:
     async def look() -> None:
         async with opened(settings_in(tmp_path)) as weir:
             card = weir.gateway.settings.catalog.models["tiny"]
-            for _ in range(5):
+            for _ in range(DEFAULT_LIMITS.failures_at_once):
                 weir.gateway.health.failed(card, "connect")
             assert (await ready(weir))[1]["providers"] == {"here": "resting"}
             reading = await weir.gateway.condition.read(lambda: 0)

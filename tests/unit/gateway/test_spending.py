@@ -20,6 +20,7 @@ from gateway.providers.port import (
 from gateway.providers.script import Script
 from gateway.providers.scripted import ScriptedProvider
 from gateway.spending import PASSED_HEADERS
+from routing.health import DEFAULT_LIMITS
 from telemetry.event import Ending, UsageSource
 from tests.unit.gateway.desks import (
     INPUT_NANO,
@@ -139,13 +140,16 @@ def test_a_model_that_keeps_failing_is_left_alone_until_it_had_time() -> None:
     async def keep_asking() -> list[Client]:
         await start_providers(desk)
         lifecycle = Lifecycle(desk)
-        clients = [Client(chat()) for _ in range(6)]
+        clients = [Client(chat()) for _ in range(DEFAULT_LIMITS.failures_at_once + 1)]
         for client in clients:
             await carry(lifecycle, client)
         return clients
 
     clients = run(keep_asking())
-    assert [client.status for client in clients] == [500] * 5 + [503]
+    # All asked until one failure too many, which comes sooner where they take over a second.
+    few = DEFAULT_LIMITS.failures_to_open
+    assert [client.status for client in clients[:few]] == [500] * few
+    assert clients[-1].status == 503
     assert clients[-1].error["code"] == "provider_down"
     assert posted_nano(desk) == 0
     assert_at_rest(desk)
