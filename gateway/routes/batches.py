@@ -159,10 +159,8 @@ class BatchRoutes(KeptObjects):
         work = self.kit.ask(file.provider, b"GET", path_of("files", file.object_id, "content"))
         reply = await asked(work, file.provider)
         async with self.kit.places:
-            try:
-                content = await read_limited(reply, self.kit.section.max_file_bytes * 2)
-            except UpstreamError as error:
-                raise upstream_failed(error, file.provider) from error
+            limit_bytes = self.kit.section.max_file_bytes * 2
+            content = await asked(read_limited(reply, limit_bytes), file.provider)
             if reply.status != 200:
                 why = f"cannot be read at its provider (status {reply.status})."
                 raise bad_request(f"File {file.object_id} {why}", "input_file_id")
@@ -293,10 +291,7 @@ class BatchRoutes(KeptObjects):
         path = path_of("batches", batch_id) + after
         work = self.kit.ask(batch.provider, method, path, headers=passed(scope["headers"]))
         reply = await asked(work, batch.provider)
-        try:
-            body = await read_limited(reply)
-        except UpstreamError as error:
-            raise upstream_failed(error, batch.provider) from error
+        body = await asked(read_limited(reply), batch.provider)
         if reply.status == 200:
             batch = await self._saw(batch, body)
         await send_told(send, reply, body, _headers(batch))

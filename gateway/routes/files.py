@@ -26,7 +26,6 @@ from gateway.response import (
     start_stream,
 )
 from gateway.routes.kept_objects import KeptObjects, asked, last_part, send_json, send_told
-from gateway.upstream_errors import upstream_failed
 
 LOG = logging.getLogger("weir.batches")
 PATH = "/v1/files"
@@ -66,10 +65,7 @@ class FileRoutes(KeptObjects):
             told = [*passed(scope["headers"]), (b"content-type", upload.content_type)]
             work = kit.ask(upload.provider, b"POST", "/files", upload.body, told)
             reply = await asked(work, upload.provider)
-        try:
-            body = await read_limited(reply)
-        except UpstreamError as error:
-            raise upstream_failed(error, upload.provider) from error
+        body = await asked(read_limited(reply), upload.provider)
         if reply.status < 300:
             await self._claim(principal.team, upload, body)
         await send_told(send, reply, body)
@@ -117,10 +113,7 @@ class FileRoutes(KeptObjects):
         headers = passed(scope["headers"])
         work = self.kit.ask(file.provider, method, path_of("files", file_id), headers=headers)
         reply = await asked(work, file.provider)
-        try:
-            body = await read_limited(reply)
-        except UpstreamError as error:
-            raise upstream_failed(error, file.provider) from error
+        body = await asked(read_limited(reply), file.provider)
         if reply.status == 404 or (method == b"DELETE" and reply.status < 300):
             await self.kit.objects.forget(ObjectKind.FILE, file_id, principal.team)
         await send_told(send, reply, body)

@@ -1,6 +1,7 @@
 """What the routes of files and batches share: who asks, whose it is, and how it is answered."""
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import orjson
 
@@ -25,6 +26,7 @@ from gateway.tally import LedgerOutcome
 from gateway.upstream_errors import upstream_failed
 
 JSON = (b"content-type", b"application/json")
+T = TypeVar("T")
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -83,8 +85,8 @@ def last_part(scope: Scope, before: str, after: str = "") -> str:
     return str(scope["path"]).removeprefix(f"{before}/").removesuffix(after)
 
 
-async def asked(work: Awaitable[UpstreamReply], provider: str) -> UpstreamReply:
-    """The head of a provider's answer; raise ApiError (502 to 504) where none came."""
+async def asked(work: Awaitable[T], provider: str) -> T:
+    """What a provider answers, head or body; raise ApiError (502 to 504) where it did not come."""
     try:
         return await work
     except UpstreamError as error:
