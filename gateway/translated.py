@@ -7,7 +7,8 @@ caller's dialect cannot is named there as well, or in a stream by a comment befo
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 import orjson
 
@@ -17,6 +18,7 @@ from gateway.dialects.translation.index import needed
 from gateway.dialects.translation.port import Asked, Target, Translation
 from gateway.errors import ApiError
 from gateway.meter import MAX_EVENT_BYTES, EventSplitter
+from gateway.providers.before import Before
 from gateway.providers.config import ProviderSection
 from gateway.providers.port import (
     Provider,
@@ -129,7 +131,7 @@ class _TranslatedReply:
         return UpstreamError(UpstreamFault.BROKEN, f"{self._translation.goal}: {why}")
 
 
-class Translated:
+class Translated(Before):
     """A provider behind a translation of one dialect (`Provider`)."""
 
     def __init__(
@@ -139,7 +141,7 @@ class Translated:
         target: Target,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.provider = provider
+        super().__init__(provider)
         self._translation = translation
         self._target = target
         self._now_s = now_s
@@ -147,22 +149,14 @@ class Translated:
     def __repr__(self) -> str:
         return f"Translated({self.provider!r}, {self._translation.source!r})"
 
-    @property
-    def name(self) -> str:
-        return self.provider.name
-
-    @property
-    def ready(self) -> bool:
-        return self.provider.ready
-
-    async def start(self) -> None:
-        await self.provider.start()
-
-    async def open(self, call: UpstreamCall) -> UpstreamReply:
+    def open(self, call: UpstreamCall) -> Coroutine[Any, Any, UpstreamReply]:
         """Send the call, in other words where it needs them; raise UpstreamError."""
         path, _, _ = call.path.partition("?")
         if path != self._translation.source:
-            return await self.provider.open(call)
+            return self.provider.open(call)
+        return self._open_translated(call)
+
+    async def _open_translated(self, call: UpstreamCall) -> UpstreamReply:
         try:
             asked = self._translation.ask(call.body, self._target, int(self._now_s()))
         except ApiError as error:
@@ -174,9 +168,6 @@ class Translated:
         )
         return _TranslatedReply(reply, self._translation, asked)
 
-    async def stop(self) -> None:
-        await self.provider.stop()
-
 
 def translated(provider: Provider, spoken: Iterable[str], target: Target) -> Provider:
     """The provider behind every translation that it needs; `spoken` is what it speaks itself."""
@@ -186,8 +177,8 @@ def translated(provider: Provider, spoken: Iterable[str], target: Target) -> Pro
 
 
 def bare(provider: Provider | None) -> Provider | None:
-    """The provider itself, without the translations before it."""
-    while isinstance(provider, Translated):
+    """The provider itself, without what stands before it."""
+    while isinstance(provider, Before):
         provider = provider.provider
     return provider
 
