@@ -11,7 +11,7 @@ from budgets.port import SeedingBooks
 from tests.faults.mixed_load import Call
 from tests.journeys.upstream import Line
 
-INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
+OUTPUT_NANO = 2_000
 AHEAD_TOKENS = 64
 Parties = dict[tuple[str, str], int]
 Books = AbstractContextManager[SeedingBooks]
@@ -33,10 +33,6 @@ class Findings:
     ahead_tokens: int = 0
 
 
-def cost_nano(line: Line) -> int:
-    return INPUT_NANO * line.prompt_tokens + OUTPUT_NANO * line.sent_tokens
-
-
 def compare(
     calls: Iterable[Call],
     bill: Iterable[Line],
@@ -54,7 +50,7 @@ def compare(
     rows = list(events)
     ids = Counter(row["event_id"] for row in rows)
     assert [event_id for event_id, times in ids.items() if times > 1] == []
-    found = Findings(lines=len(lines), billed_nano=sum(map(cost_nano, lines.values())))
+    found = Findings(lines=len(lines), billed_nano=sum(line.cost_nano for line in lines.values()))
     settled = _settled(rows, calls, lines)
     _check_acknowledged(calls.values(), settled, found)
     _check_assumed(rows, calls, lines, settled, found)
@@ -82,7 +78,7 @@ def _settled(
         assert client_id in lines, f"nobody billed {client_id}"
         assert client_id not in settled, f"{client_id} was settled twice"
         settled[client_id] = row
-        assert row["cost_nano"] == cost_nano(lines[client_id]), (client_id, dict(row))
+        assert row["cost_nano"] == lines[client_id].cost_nano, (client_id, dict(row))
         assert row["cost_nano"] <= row["reserved_nano"]
         assert parties_of(row) == calls[client_id].parties
     return settled
@@ -131,7 +127,7 @@ def _check_assumed(
             assumed[parties_of(row)["run"]].append(row["cost_nano"])
     billed: defaultdict[str, list[int]] = defaultdict(list)
     for client_id in lines.keys() - settled.keys():
-        billed[calls[client_id].parties["run"]].append(cost_nano(lines[client_id]))
+        billed[calls[client_id].parties["run"]].append(lines[client_id].cost_nano)
     for run, costs in billed.items():
         held = sorted(assumed[run], reverse=True)
         assert len(held) >= len(costs), f"{run}: billed {costs}, assumed {held}"
@@ -152,7 +148,7 @@ def _check_parties(
     """For every team, key, workflow and run: what was settled is what the upstream bills."""
     billed: Parties = defaultdict(int)
     for client_id in settled:
-        _add(billed, calls[client_id].parties, cost_nano(lines[client_id]))
+        _add(billed, calls[client_id].parties, lines[client_id].cost_nano)
     posted: Parties = defaultdict(int)
     for row in rows:
         if row["kind"] == "request" and row["usage_source"] != "none":

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from budgets.money import format_usd, nano_from_usd
-from tests.contracts.redis_server import own_server
+from tests.contracts.redis_server import RedisServer, own_server
 from tests.contracts.upstreams import ScriptedServer
 from tests.journeys.batching import (
     ask,
@@ -18,12 +18,18 @@ from tests.journeys.batching import (
     provider,
     upload,
 )
-from tests.journeys.gateway_process import Answer, GatewayProcess, assert_clean, budget, gateway
+from tests.journeys.gateway_process import (
+    IN_REDIS,
+    Answer,
+    GatewayProcess,
+    assert_clean,
+    budget,
+    gateway,
+    on_redis,
+)
 from tests.journeys.racing import race
 
 BEARS, ASKED, LINES = 3, 12, 4
-SECRET = "0123456789abcdef0123456789abcdef"
-REDIS = '[ledger]\nstore = "redis"\n'
 
 
 @pytest.fixture
@@ -75,8 +81,8 @@ def test_a_budget_takes_exactly_the_batches_that_it_bears(
             assert_kept(up, weir)
         return
     with own_server() as server:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
-        with gateway(tmp_path / "own", config(up, more=own + REDIS), env) as weir:
+        env = on_redis(server)
+        with gateway(tmp_path / "own", config(up, more=own + IN_REDIS), env) as weir:
             race_for(up, weir)
             assert_kept(up, weir)
 
@@ -93,33 +99,29 @@ def test_each_line_is_a_request_to_a_budget_that_counts_them(
 
 @pytest.mark.redis
 def test_whichever_worker_is_asked_knows_the_batch_and_it_costs_once(
-    up: ScriptedServer, tmp_path: Path
+    server: RedisServer, up: ScriptedServer, tmp_path: Path
 ) -> None:
-    with own_server() as server:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
-        many = ("--workers", "2")
-        with gateway(tmp_path, config(up, poll_s=0.2, more=REDIS), env, many) as weir:
-            file_id = upload(weir, lines(LINES))
-            created = [create(weir, file_id, "after_ms=300") for _ in range(4)]
-            for answer in created:
-                ended(weir, answer)
-                assert weir.ended(answer.request_id)["batch_requests"] == LINES
-            assert len(ask(weir, "GET", "/v1/batches?limit=9").json["data"]) == len(created)
-            assert assert_clean(weir)["entries"] == len(created)
-            assert_kept(up, weir)
+    many = ("--workers", "2")
+    with gateway(tmp_path, config(up, poll_s=0.2, more=IN_REDIS), on_redis(server), many) as weir:
+        file_id = upload(weir, lines(LINES))
+        created = [create(weir, file_id, "after_ms=300") for _ in range(4)]
+        for answer in created:
+            ended(weir, answer)
+            assert weir.ended(answer.request_id)["batch_requests"] == LINES
+        assert len(ask(weir, "GET", "/v1/batches?limit=9").json["data"]) == len(created)
+        assert assert_clean(weir)["entries"] == len(created)
+        assert_kept(up, weir)
 
 
 @pytest.mark.redis
 def test_a_batch_outlives_its_gateway_on_redis_and_is_settled_by_the_next(
-    up: ScriptedServer, tmp_path: Path
+    server: RedisServer, up: ScriptedServer, tmp_path: Path
 ) -> None:
-    with own_server() as server:
-        env = {"WEIR_REDIS_URL": server.url, "WEIR_SECRET": SECRET}
-        with gateway(tmp_path, config(up, more=REDIS), env) as weir:
-            created = create(weir, upload(weir, lines(LINES)), "after_ms=1")
-            weir.kill()
-            weir.start()
-            answer = ended(weir, created)
-            row = weir.request(answer.headers["x-weir-request-id"])
-            assert (row["basis"], row["cost_nano"]) == ("settled", billed_nano(up))
-            assert_kept(up, weir)
+    with gateway(tmp_path, config(up, more=IN_REDIS), on_redis(server)) as weir:
+        created = create(weir, upload(weir, lines(LINES)), "after_ms=1")
+        weir.kill()
+        weir.start()
+        answer = ended(weir, created)
+        row = weir.request(answer.headers["x-weir-request-id"])
+        assert (row["basis"], row["cost_nano"]) == ("settled", billed_nano(up))
+        assert_kept(up, weir)

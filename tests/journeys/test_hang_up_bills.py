@@ -20,14 +20,15 @@ from tests.journeys.gateway_process import (
     upstream_config,
     wait_for,
 )
+from tests.journeys.pooling import assert_every_connection_can_be_used
 from tests.journeys.prompts import COUNTED_TOKENS, MESSAGE
 from tests.journeys.scraping import scrape
-from tests.journeys.upstream import Line, Play, Seen, Upstream, upstream
+from tests.journeys.upstream import Play, Seen, Upstream, upstream
 
 ROUNDS = int(os.environ.get("WEIR_HANG_UPS", "100"))
 AT_ONCE = 10
 CONNECTIONS = 20
-INPUT_NANO, OUTPUT_NANO = 1_000, 2_000
+OUTPUT_NANO = 2_000
 # How much further a provider of 100 tokens a second may come until it learns of a hang-up: for two
 # seconds, which only a machine that is busy with other things takes.
 IN_FLIGHT_TOKENS = 200
@@ -90,10 +91,6 @@ def hang_up(weir: GatewayProcess, up: Upstream, client_id: str) -> int:
     return seen.count(b"water")
 
 
-def cost_nano(line: Line) -> int:
-    return INPUT_NANO * line.prompt_tokens + OUTPUT_NANO * line.sent_tokens
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_hang_ups_are_charged_what_the_provider_bills_and_leave_nothing_behind(
@@ -109,34 +106,22 @@ def test_hang_ups_are_charged_what_the_provider_bills_and_leave_nothing_behind(
     bill = {line.client_id: line for line in up.bill}
     assert (len(bill), len(up.bill)) == (ROUNDS, ROUNDS)
     assert_clean(weir)
-    assert_every_connection_can_be_used(weir, up)
+    assert_every_connection_can_be_used(weir, up, [f"whole/5/{n}" for n in range(CONNECTIONS)])
     assert weir.stop() == 0
     rows = {row["run_id"]: row for row in weir.events()}
     uncharged_tokens = 0
     for client_id, line in bill.items():
         row = rows[client_id.replace("/", "-")]
-        missing_tokens = (cost_nano(line) - row["cost_nano"]) // OUTPUT_NANO
+        missing_tokens = (line.cost_nano - row["cost_nano"]) // OUTPUT_NANO
         if client_id.startswith("flowing"):
             assert row["output_tokens"] >= seen[client_id]
             assert 0 <= missing_tokens <= IN_FLIGHT_TOKENS
             uncharged_tokens += missing_tokens
         else:
-            assert row["cost_nano"] == cost_nano(line), (client_id, line, row)
+            assert row["cost_nano"] == line.cost_nano, (client_id, line, row)
         gone = row["ending"] == "client_gone"
         assert gone or (client_id.startswith("at the end") and row["ending"] == "completed")
         assert row["usage_source"] == ("estimated" if gone else "provider")
         assert 0 < row["cost_nano"] <= row["reserved_nano"]
     billed_tokens = sum(line.sent_tokens for line in up.bill)
     print(f"{ROUNDS} hang-ups: {uncharged_tokens} of {billed_tokens} tokens not charged")
-
-
-def assert_every_connection_can_be_used(weir: GatewayProcess, up: Upstream) -> None:
-    """No hang-up took a place in the pool of connections with it."""
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        asked = [
-            pool.submit(weir.chat, MESSAGE, headers={"x-client-request-id": f"whole/5/{number}"})
-            for number in range(CONNECTIONS)
-        ]
-        wait_for(lambda: up.answering == CONNECTIONS, "all are sent at once")
-        up.gate.set()
-        assert {answer.result().status for answer in asked} == {200}

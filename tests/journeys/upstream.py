@@ -59,6 +59,11 @@ class Line:
     sent_tokens: int
     whole: bool
 
+    @property
+    def cost_nano(self) -> int:
+        """At the prices of `upstream_config`: a dollar a million tokens in, two dollars out."""
+        return 1_000 * self.prompt_tokens + 2_000 * self.sent_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

@@ -1,8 +1,9 @@
 """A gateway in the test's own process, asked for files and batches by two teams."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,8 +11,8 @@ import orjson
 from gateway.key_registry import NewKey
 from gateway.providers.scripted import ScriptedProvider
 from tests.unit.gateway.batches.made import CHAT, jsonl
-from tests.unit.gateway.desks import Client
-from tests.unit.gateway.gateways import CONFIG, SECRET, Opened
+from tests.unit.gateway.desks import Client, run
+from tests.unit.gateway.gateways import CONFIG, SECRET, Opened, opened, settings_in
 
 BOUNDARY = "b0undary"
 ENDS = ("completed", "failed", "expired", "cancelled")
@@ -95,3 +96,14 @@ class Room:
             if orjson.loads(answer.text)["status"] in ENDS:
                 return answer
             await asyncio.sleep(0)
+
+
+def inside(folder: Path, story: Callable[[Room], Awaitable[None]]) -> None:
+    """Tell a story of a gateway that nobody watches; its books are clean at the end."""
+
+    async def look() -> None:
+        async with opened(settings_in(folder, WITHOUT_WATCHER)) as weir:
+            await story(Room(weir))
+            assert (await weir.gateway.audit())["clean"]
+
+    run(look())

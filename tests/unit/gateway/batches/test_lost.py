@@ -1,6 +1,5 @@
 """Batches of which nobody knows: found in the provider's list, or known not to be there."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,20 +13,9 @@ from gateway.batches.lost import NOBODY, SURE_S, is_lost, look_for, lost_batch
 from gateway.batches.settling import Settler
 from gateway.registries.objects import ObjectKind, OwnedObject
 from tests.unit.gateway.batches.made import chat
-from tests.unit.gateway.batches.rooms import WITHOUT_WATCHER, Room
-from tests.unit.gateway.desks import run
-from tests.unit.gateway.gateways import opened, settings_in
+from tests.unit.gateway.batches.rooms import Room, inside
 
 ORG = Charge("org:default|total|0", "org:default", Window.TOTAL, None, None)
-
-
-def inside(folder: Path, story: Callable[[Room], Awaitable[None]]) -> None:
-    async def look() -> None:
-        async with opened(settings_in(folder, WITHOUT_WATCHER)) as weir:
-            await story(Room(weir))
-            assert (await weir.gateway.audit())["clean"]
-
-    run(look())
 
 
 async def lost(room: Room, script: str) -> OwnedObject:

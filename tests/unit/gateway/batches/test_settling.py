@@ -1,6 +1,5 @@
 """A batch that was seen: settled once, whoever saw it, and given up only when nobody will tell."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,24 +18,14 @@ from gateway.providers.port import UpstreamError
 from gateway.providers.whole_reply import WholeReply
 from gateway.registries.objects import ObjectKind, OwnedObject
 from tests.unit.gateway.batches.made import chat
-from tests.unit.gateway.batches.rooms import WITHOUT_WATCHER, Room
+from tests.unit.gateway.batches.rooms import Room, inside
 from tests.unit.gateway.desks import run
-from tests.unit.gateway.gateways import opened, settings_in
 
 
 def kit_of(room: Room, **changes: Any) -> Kit:
     """What the gateway's own routes use, with other settings."""
     kit = room.weir.gateway.kept.batches.kit
     return replace(kit, section=kit.section.model_copy(update=changes))
-
-
-def inside(folder: Path, story: Callable[[Room], Awaitable[None]]) -> None:
-    async def look() -> None:
-        async with opened(settings_in(folder, WITHOUT_WATCHER)) as weir:
-            await story(Room(weir))
-            assert (await weir.gateway.audit())["clean"]
-
-    run(look())
 
 
 async def begun(room: Room, script: str) -> OwnedObject:
