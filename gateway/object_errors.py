@@ -5,23 +5,35 @@ from gateway.errors import ApiError
 
 def response_not_found(response_id: str) -> ApiError:
     """What OpenAI says of a response it does not know; here it is another team's."""
-    code = "previous_response_not_found"
-    return _not_found("Previous response", response_id, code, "previous_response_id")
+    return ApiError(
+        404,
+        "previous_response_not_found",
+        f"Previous response with id '{response_id[:100]}' not found.",
+        "previous_response_id",
+        retry=False,
+    )
 
 
 def conversation_not_found(conversation_id: str) -> ApiError:
     """The same of a conversation."""
-    return _not_found("Conversation", conversation_id, "conversation_not_found", "conversation")
+    return ApiError(
+        404,
+        "conversation_not_found",
+        f"Conversation with id '{conversation_id[:100]}' not found.",
+        "conversation",
+        retry=False,
+    )
 
 
 def file_not_found(file_id: str) -> ApiError:
     """The same of a file."""
-    return _not_found("File", file_id, "file_not_found", "file_id")
-
-
-def _not_found(what: str, object_id: str, code: str, param: str) -> ApiError:
-    message = f"{what} with id '{object_id[:100]}' not found."
-    return ApiError(404, code, message, param, retry=False)
+    return ApiError(
+        404,
+        "file_not_found",
+        f"File with id '{file_id[:100]}' not found.",
+        "file_id",
+        retry=False,
+    )
 
 
 def owner_unavailable(what: str) -> ApiError:
